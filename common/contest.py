@@ -1,0 +1,188 @@
+"""What a contest has to answer. The stages (common/stages) run anything that answers it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import pandas as pd
+
+from common.config import ConfigError, nearest, typed
+from common.ensembling.blending import Blend
+from common.ensembling.scores import Scores, average
+
+
+@dataclass
+class EnsembleConfig:
+    """How members are combined.
+
+    method: a blend's name, or "best": whichever has the highest cross-fitted out-of-fold score.
+    members: the members to blend; empty means all that were trained.
+    """
+
+    method: str = "best"
+    members: list[str] = field(default_factory=list)
+
+
+@dataclass
+class RunConfig:
+    """Settings that every contest has; a contest's own class adds to them.
+
+    run: the run's name; output_dir: its folder, by default outputs/<contest>/<run>. data_dir: the official files.
+    encoder: hub id, local folder, or the name of a built-in architecture; members refer to it as ${encoder}.
+    folds, fold_seed: how the training rows are cut. seeds: each fold is trained once per seed.
+    use: the members to train; members: the settings of each, by name, with `kind` saying what it is.
+    only: MEMBER, MEMBER/fold-2 or MEMBER/fold-2/seed-1 trains just that part of the run.
+    workers: units trained side by side; 0 picks one a core on a CPU and one on a GPU.
+    smoke: a few dozen lines through every stage. max_rows: cut the training and test rows (0 keeps all).
+    input, output: the predict stage's files. prediction, gold: the score stage's. submission: the check stage's.
+    """
+
+    run: str = "default"
+    output_dir: str = ""
+    data_dir: str = ""
+    encoder: str = ""
+    folds: int = 5
+    fold_seed: int = 1
+    seeds: list[int] = field(default_factory=lambda: [1])
+    use: list[str] = field(default_factory=list)
+    members: dict[str, Any] = field(default_factory=dict)
+    ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
+    only: str = ""
+    workers: int = 0
+    smoke: bool = False
+    max_rows: int = 0
+    input: str = ""
+    output: str = ""
+    prediction: str = ""
+    gold: str = ""
+    submission: str = ""
+
+
+class Member(Protocol):
+    """One model of a contest: fitted on some rows, asked for the probabilities of others, kept in a folder."""
+
+    def fit(
+        self, train: pd.DataFrame, held_out: pd.DataFrame, unlabelled: Iterable[Any], folder: Path
+    ) -> dict[str, Any]:
+        """Learns from `train` and saves itself into `folder`; `held_out` only picks the best epoch. Returns facts to log."""
+
+    def scores(self, rows: pd.DataFrame) -> np.ndarray | list[np.ndarray]:
+        """Probabilities: (rows,) of label 1, or one (units, outputs) array a row."""
+
+    def restore(self, folder: Path) -> "Member":
+        """Loads what `fit` saved; returns itself."""
+
+
+class Contest(ABC):
+    """One contest: how its files are read, what is predicted, how that is scored and submitted.
+
+    config: the settings of this run. Tables are pandas; every row has a unique string `id`.
+    """
+
+    name: ClassVar[str]
+    submission_file: ClassVar[str]
+    config_class: ClassVar[type[RunConfig]] = RunConfig
+    member_kinds: ClassVar[dict[str, type]]
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+        for name in config.use:
+            if name not in config.members:
+                raise ConfigError(f"use names a member {name!r} that has no settings{nearest(name, config.members)}")
+        self.settings = {name: self._settings(name) for name in config.use}
+
+    def _settings(self, name: str) -> Any:
+        values = dict(self.config.members[name] or {})
+        kind = values.pop("kind", None)
+        if kind not in self.member_kinds:
+            raise ConfigError(f"members.{name}.kind is {kind!r}{nearest(str(kind), self.member_kinds)}")
+        return typed(self.member_kinds[kind], values, f"members.{name}")
+
+    # Files -> tables
+
+    @abstractmethod
+    def read_train(self) -> pd.DataFrame:
+        """Every labelled row. Raises DataError for the first thing wrong in the files."""
+
+    @abstractmethod
+    def read_test(self, path: Path | None = None) -> pd.DataFrame:
+        """The official test rows in their order, or those of another file of the same format."""
+
+    def unlabelled(self) -> Iterable[Any]:
+        """Further text of the contest for vocabularies and pretraining; never the labelled rows."""
+        return ()
+
+    @abstractmethod
+    def folds(self, train: pd.DataFrame) -> np.ndarray:
+        """(rows,) fold numbers; rows that share a text have the same one."""
+
+    def augment(self, train: pd.DataFrame) -> pd.DataFrame:
+        """The rows to fit on, made from a fold's training rows; by default the same."""
+        return train
+
+    # Tables -> model -> scores
+
+    @abstractmethod
+    def build_member(self, name: str, seed: int) -> Member:
+        """A new, unfitted member by the settings of that name."""
+
+    @abstractmethod
+    def targets(self, rows: pd.DataFrame) -> np.ndarray:
+        """(units,) gold classes, in the order of the units in Scores."""
+
+    def average_units(
+        self, name: str, scores: list[Scores], emissions: list[Scores | None], folders: list[Path]
+    ) -> Scores:
+        """One member's scores from its units' scores of the same rows: by default the mean of probabilities.
+
+        name: the member. emissions: CRF emissions, where a unit has them. folders: the units' folders.
+        """
+        return average(scores)
+
+    def objective(self, rows: pd.DataFrame, scores: Scores) -> float:
+        """What blend weights maximise on out-of-fold rows: the metric under the best decision for these scores."""
+        predictions = self.decode(rows, scores, self.fit_decision(rows, scores))
+        return self.score(rows, self.gold(rows), predictions)["score"]
+
+    def blends(self) -> dict[str, Blend]:
+        """The ways to combine members that make sense here, by name."""
+        from common.ensembling.blending import BLENDS
+
+        return {name: kind() for name, kind in BLENDS.items()}
+
+    # Scores -> predictions -> submission
+
+    def fit_decision(self, rows: pd.DataFrame, scores: Scores) -> dict[str, Any]:
+        """What `decode` needs beyond probabilities (thresholds), chosen on out-of-fold scores; JSON values."""
+        return {}
+
+    @abstractmethod
+    def decode(self, rows: pd.DataFrame, scores: Scores, decision: dict[str, Any]) -> list[Any]:
+        """A prediction for every row."""
+
+    @abstractmethod
+    def gold(self, rows: pd.DataFrame) -> list[Any]:
+        """The right predictions of labelled rows."""
+
+    @abstractmethod
+    def score(self, rows: pd.DataFrame, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, float]:
+        """The contest's metric as "score", and its parts. rows give what the metric groups by."""
+
+    @abstractmethod
+    def write_submission(self, path: Path, rows: pd.DataFrame, predictions: Sequence[Any]) -> None:
+        """Writes the official format, atomically, in the order of `rows`."""
+
+    @abstractmethod
+    def read_predictions(self, path: Path, like: Path | None = None) -> tuple[pd.DataFrame, list[Any]]:
+        """Rows (with at least id) and predictions of a file in the submission's format or of a gold file."""
+
+    @abstractmethod
+    def check_submission(self, path: Path, test: pd.DataFrame) -> None:
+        """Raises DataError for the first thing in a submission that the organisers would reject."""
+
+    def facts(self, train: pd.DataFrame, test: pd.DataFrame) -> dict[str, Any]:
+        """What to know before a long run: label balance, lengths, duplicates across splits; by name."""
+        return {}

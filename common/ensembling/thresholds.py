@@ -1,0 +1,37 @@
+"""Decision thresholds that maximise F1, found exactly."""
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+
+
+def best_threshold(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """The threshold t for which `probability >= t` has the highest F1 on label 1.
+
+    probabilities: (rows,). labels: (rows,) of 0 and 1.
+    Returns (threshold, F1). Every cut between two different probabilities is tried; the threshold lies midway between them,
+    and of equal cuts the one nearest 0.5 is taken. Without a positive row: (0.5, 0.0).
+    """
+    order = np.argsort(-probabilities, kind="stable")
+    ranked, hits = probabilities[order], np.cumsum(labels[order])
+    if not len(ranked) or hits[-1] == 0:
+        return 0.5, 0.0
+    taken = np.arange(1, len(ranked) + 1)
+    f1 = 2 * hits / (taken + hits[-1])
+    below = np.append(ranked[1:], 0.0)
+    cuts = np.where(ranked > below, (ranked + below) / 2, np.nan)
+    # A cut inside a run of equal probabilities cannot be made.
+    f1[np.isnan(cuts)] = -1.0
+    best = np.flatnonzero(f1 >= f1.max() - 1e-12)
+    if ranked[-1] == 0 and best[-1] == len(ranked) - 1:
+        cuts[-1] = 0.0
+    choice = best[np.abs(cuts[best] - 0.5).argmin()]
+    return float(cuts[choice]), float(f1[choice])
+
+
+def thresholds_by(groups: Sequence[Hashable], probabilities: np.ndarray, labels: np.ndarray) -> dict[Hashable, float]:
+    """One best threshold a group of rows, such as a subtask; groups in order of first appearance."""
+    found: dict[Hashable, list[int]] = {}
+    for place, group in enumerate(groups):
+        found.setdefault(group, []).append(place)
+    return {group: best_threshold(probabilities[places], labels[places])[0] for group, places in found.items()}

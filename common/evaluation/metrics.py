@@ -1,0 +1,47 @@
+"""Contest metrics."""
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+
+from common.text.labels import Span
+
+
+def f1_of_counts(right: float, predicted: float, gold: float) -> dict[str, float]:
+    """Precision, recall and F1 from counts; each is 0 where its denominator is 0."""
+    precision = right / predicted if predicted else 0.0
+    recall = right / gold if gold else 0.0
+    f1 = 2 * right / (predicted + gold) if predicted + gold else 0.0
+    return {"precision": precision, "recall": recall, "f1": f1}
+
+
+def binary_f1(labels: Sequence[int], predictions: Sequence[int]) -> float:
+    """F1 of label 1. labels, predictions: (rows,) of 0 and 1. Raises ValueError when their lengths differ."""
+    labels, predictions = np.asarray(labels), np.asarray(predictions)
+    if labels.shape != predictions.shape:
+        raise ValueError(f"{len(labels)} labels but {len(predictions)} predictions")
+    return f1_of_counts(float((labels & predictions).sum()), float(predictions.sum()), float(labels.sum()))["f1"]
+
+
+def f1_by_group(groups: Sequence[Hashable], labels: Sequence[int], predictions: Sequence[int]) -> dict[Hashable, float]:
+    """F1 of label 1 within each group of rows, in order of first appearance."""
+    groups, labels, predictions = np.asarray(groups), np.asarray(labels), np.asarray(predictions)
+    return {
+        group: binary_f1(labels[groups == group], predictions[groups == group]) for group in dict.fromkeys(groups.tolist())
+    }
+
+
+def entity_f1(gold: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Span]]) -> dict[str, dict[str, float]]:
+    """Strict entity-level precision, recall and F1: an entity is right when start, end and type all agree.
+
+    gold, predicted: the spans of each row. Returns {"micro": {...}, type: {...}}, types in alphabetical order.
+    Raises ValueError when the numbers of rows differ. Source: the CoNLL 2000/2003 evaluation (conlleval, micro average).
+    """
+    counts: dict[str, np.ndarray] = {}
+    for wanted, found in zip(gold, predicted, strict=True):
+        wanted, found = set(wanted), set(found)
+        for place, spans in enumerate((wanted & found, found, wanted)):
+            for *_, kind in spans:
+                counts.setdefault(kind, np.zeros(3))[place] += 1
+    micro = sum(counts.values(), np.zeros(3))
+    return {"micro": f1_of_counts(*micro), **{kind: f1_of_counts(*counts[kind]) for kind in sorted(counts)}}

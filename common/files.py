@@ -1,0 +1,147 @@
+"""Reading text so that every error names file and line, and writing so that nothing is ever half-written."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+class DataError(ValueError):
+    """Input that a person has to mend. The message says what is wrong, where, what was expected and what to do.
+
+    problem: what is wrong, in a few words. path, line: where (line counts from 1). expected, action: completed sentences.
+    """
+
+    def __init__(self, problem: str, path: Path | str | None = None, line: int | None = None, *, expected: str = "",
+                 action: str = "") -> None:  # fmt: skip
+        where = "" if path is None else f"{path}:{line}: " if line else f"{path}: "
+        parts = [f"{where}{problem}", expected and f"expected {expected}", action]
+        super().__init__("; ".join(part for part in parts if part))
+
+
+def existing(path: Path | str, what: str, action: str) -> Path:
+    """`path` when it exists.
+
+    what: the thing that should be there ("the training file"). action: what to do when it is not.
+    Raises DataError when nothing is there.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise DataError("no such file or folder", path, expected=what, action=action)
+    return path
+
+
+def read_lines(path: Path | str) -> Iterator[tuple[int, str]]:
+    """Lines of a UTF-8 text file with their numbers, without line ends.
+
+    Yields (line number from 1, text); a byte-order mark is dropped, only \\n and \\r\\n end a line.
+    Raises DataError when the file is absent or a line is not UTF-8.
+    """
+    path = existing(path, "a readable UTF-8 text file", "check the path")
+    if path.is_dir():
+        raise DataError("is a folder", path, expected="a UTF-8 text file", action="name a file inside it")
+    with path.open("rb") as stream:
+        for number, raw in enumerate(stream, start=1):
+            if number == 1:
+                raw = raw.removeprefix(b"\xef\xbb\xbf")
+            try:
+                yield number, raw.decode("utf-8").rstrip("\n").removesuffix("\r")
+            except UnicodeDecodeError as error:
+                raise DataError(
+                    f"not UTF-8 (byte {error.start + 1} of the line is 0x{raw[error.start]:02x})",
+                    path, number, expected="UTF-8 text",
+                    action=f"convert it first: iconv -f GB18030 -t UTF-8 {path.name} > fixed.txt",
+                ) from None  # fmt: skip
+
+
+def read_json_lines(path: Path | str, required: Iterable[str] = ()) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Objects of a JSON-lines file with their line numbers; blank lines are skipped.
+
+    required: keys that every object must have. Yields (line number from 1, object).
+    Raises DataError for a line that is no JSON object or lacks a key.
+    """
+    required = tuple(required)
+    for number, text in read_lines(path):
+        if not text.strip():
+            continue
+        try:
+            item = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise DataError(
+                f"not JSON ({error.msg} at column {error.colno})", path, number,
+                expected="one JSON object a line", action="fix or delete the line",
+            ) from None  # fmt: skip
+        if not isinstance(item, dict):
+            raise DataError(f"a JSON {type(item).__name__}", path, number, expected="a JSON object",
+                            action="fix the line")  # fmt: skip
+        for key in required:
+            if key not in item:
+                raise DataError(
+                    f"no key {key!r} (keys: {', '.join(map(repr, item)) or 'none'})", path, number,
+                    expected=f"the keys {', '.join(required)}", action="check that this is the right file",
+                )  # fmt: skip
+        yield number, item
+
+
+@contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends well, and vanishes when it does not.
+
+    path: the file or folder to write. Yields a path to write to: create either a file or a folder there.
+    Raises DataError when the folder cannot be written to or the disk is full; what was at `path` before stays as it was.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A folder of its own on the same file system: the last step is then one rename.
+        workplace = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    draft = workplace / path.name
+    try:
+        yield draft
+        if path.is_dir() and draft.is_dir():
+            os.replace(path, workplace / "replaced")
+        os.replace(draft, path)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    finally:
+        shutil.rmtree(workplace, ignore_errors=True)
+
+
+def _unwritable(path: Path, error: OSError) -> DataError:
+    return DataError(
+        f"cannot be written ({error.strerror or error})", path, expected="a writable folder with free space",
+        action="free space or choose another output_dir; what was there before is unchanged",
+    )  # fmt: skip
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Writes a UTF-8 file atomically."""
+    with atomic_path(path) as draft:
+        draft.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_lines(path: Path | str, lines: Iterable[str]) -> None:
+    """Writes one line each (a final newline included), atomically, without holding them all."""
+    with atomic_path(path) as draft, draft.open("w", encoding="utf-8", newline="\n") as stream:
+        stream.writelines(f"{line}\n" for line in lines)
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Writes readable JSON atomically; Chinese stays Chinese."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def read_json(path: Path | str) -> Any:
+    """A whole JSON file. Raises DataError when it is absent or broken."""
+    try:
+        return json.loads(existing(path, "a JSON file", "check the path").read_text(encoding="utf-8"))
+    except ValueError as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"not JSON ({error})", path, action="delete it and run the stage again") from None

@@ -1,0 +1,24 @@
+"""What happened, in order: to the console and to the run's log.txt."""
+
+import logging
+import sys
+from pathlib import Path
+
+log = logging.getLogger("common")  # parent of every module's own logger here
+
+
+def start_log(folder: Path | None = None) -> None:
+    """Sends messages to the console, and to `folder`/log.txt with the time when a folder is given."""
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    for handler in list(log.handlers):
+        log.removeHandler(handler)
+        handler.close()
+    console = logging.StreamHandler(sys.stdout)
+    console.setFormatter(logging.Formatter("%(message)s"))
+    log.addHandler(console)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = logging.FileHandler(folder / "log.txt", encoding="utf-8")
+        file.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%Y-%m-%d %H:%M:%S"))
+        log.addHandler(file)

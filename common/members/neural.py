@@ -1,0 +1,113 @@
+"""A member that is a torch model: text to features, features to batches, the Trainer, and back to probabilities."""
+
+import os
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from datasets import Dataset
+from torch import nn
+from transformers import set_seed
+
+from common.files import write_json
+from common.training.arguments import TrainingConfig, training_arguments
+from common.training.batching import Collator
+from common.training.trainer import FoldTrainer, predict_rows
+
+Judge = Callable[[pd.DataFrame, Any], dict[str, float]]
+
+
+class NeuralMember(ABC):
+    """Trains a head on an encoder. A task says how text becomes features and outputs become scores.
+
+    training: how to train. seed: of weights, data order and dropout. judge: the contest's metric of (rows, scores).
+    """
+
+    def __init__(self, training: TrainingConfig, seed: int, judge: Judge) -> None:
+        self.training, self.seed, self.judge = training, seed, judge
+        self.model: nn.Module | None = None
+
+    @abstractmethod
+    def fit_text(self, train: pd.DataFrame, unlabelled: Iterable[Any], folder: Path) -> None:
+        """Learns or loads what turns text into numbers from the training rows and unlabelled text; saves it in `folder`."""
+
+    @abstractmethod
+    def restore_text(self, folder: Path) -> None:
+        """Loads what `fit_text` saved."""
+
+    @abstractmethod
+    def build_model(self) -> nn.Module:
+        """A new model, its head not trained yet."""
+
+    @abstractmethod
+    def load_model(self, folder: Path) -> nn.Module:
+        """The model that was saved in `folder`."""
+
+    @abstractmethod
+    def features(self, rows: pd.DataFrame, labelled: bool) -> tuple[Dataset, np.ndarray]:
+        """The feature table of rows, with a column `length` in tokens, and which row each feature belongs to."""
+
+    @abstractmethod
+    def collator(self) -> Collator:
+        """Pads the features."""
+
+    @abstractmethod
+    def forward(self, model: nn.Module, batch: dict[str, torch.Tensor]) -> list[Any]:
+        """One output for each feature of a batch, off the device."""
+
+    @abstractmethod
+    def collect(self, outputs: list[Any], owners: np.ndarray, rows: pd.DataFrame) -> np.ndarray | list[np.ndarray]:
+        """Scores of the rows from the outputs of their features."""
+
+    def fit(
+        self, train: pd.DataFrame, held_out: pd.DataFrame, unlabelled: Iterable[Any], folder: Path
+    ) -> dict[str, Any]:
+        """Trains, keeps the best or the last epoch, and saves model and tokenizer; resumes from a checkpoint in `folder`."""
+        set_seed(self.seed)
+        arguments = training_arguments(self.training, folder / "checkpoints", self.seed)
+        first = arguments.process_index == 0
+        self.fit_text(train, unlabelled, folder)
+        table, _ = self.features(train, labelled=True)
+        set_seed(self.seed)
+        model = self.build_model()
+        held_features = self.features(held_out, labelled=False)
+
+        def evaluate(model: nn.Module) -> dict[str, float]:
+            return self.judge(held_out, self._scores(model, held_out, *held_features))
+
+        trainer = FoldTrainer(model, self.training, arguments, table, self.collator(), evaluate)
+        arguments.distributed_state.wait_for_everyone()
+        trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder / "checkpoints"))
+        self.model = trainer.model.eval()
+        if first:
+            self.model.save_pretrained(folder / "model")
+            write_json(folder / "history.json", trainer.state.log_history)
+        arguments.distributed_state.wait_for_everyone()
+        if first:
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        return {"steps": trainer.state.global_step, "best": trainer.state.best_metric}
+
+    def scores(self, rows: pd.DataFrame) -> np.ndarray | list[np.ndarray]:
+        """Probabilities of rows; see Member."""
+        return self._scores(self.model, rows, *self.features(rows, labelled=False))
+
+    def restore(self, folder: Path) -> "NeuralMember":
+        """Loads what `fit` saved."""
+        self.restore_text(folder)
+        self.model = self.load_model(folder / "model").to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        return self
+
+    def _scores(self, model: nn.Module, rows: pd.DataFrame, table: Dataset, owners: np.ndarray):
+        return self.collect(predict_rows(model, table, self.collator(), self.forward), owners, rows)
+
+
+def last_whole_checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint that was completely written; trainer_state.json is what the Trainer writes last."""
+    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
+    newest = max(whole, key=lambda path: int(path.name.partition("-")[2]), default=None)
+    return None if newest is None else os.fspath(newest)

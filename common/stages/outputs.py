@@ -1,0 +1,71 @@
+"""check, score and predict: what is done with a finished run and with files in the submission's format."""
+
+from pathlib import Path
+from typing import Any
+
+from common.config import ConfigError
+from common.contest import Contest
+from common.ensembling.blending import restore
+from common.ensembling.scores import Scores
+from common.files import DataError, existing, read_json
+from common.logs import log
+from common.run import Run, emissions_of, unique_ids
+from common.stages.rows import thinned
+
+
+def check(contest: Contest) -> None:
+    """Validates `submission=` (by default the run's own) against the test file. Raises DataError for the first fault."""
+    path = Path(contest.config.submission or Path(contest.config.output_dir) / contest.submission_file)
+    existing(path, "a submission", "run the ensemble stage first, or name a file with submission=FILE")
+    test = thinned(contest.read_test(), contest.config.max_rows)
+    contest.check_submission(path, test)
+    log.info(f"{path}: {len(test)} rows, format and order are right")
+
+
+def score(contest: Contest) -> dict[str, float]:
+    """The contest's metric of `prediction=` against `gold=`, printed part by part."""
+    for key in ("prediction", "gold"):
+        if not getattr(contest.config, key):
+            raise ConfigError(f"score needs {key}=FILE: usage: score prediction=FILE gold=FILE")
+    gold_rows, gold = contest.read_predictions(Path(contest.config.gold))
+    rows, predictions = contest.read_predictions(Path(contest.config.prediction), like=Path(contest.config.gold))
+    place = {name: number for number, name in enumerate(unique_ids(rows, contest.config.prediction)["id"])}
+    missing = [name for name in gold_rows["id"] if name not in place]
+    if missing or len(rows) != len(gold_rows):
+        raise DataError(
+            f"{len(rows)} predictions for {len(gold_rows)} gold rows"
+            + (f", without {len(missing)} of the gold's ids such as {missing[0]!r}" if missing else ""),
+            contest.config.prediction, expected="one prediction for every gold row", action="predict the gold's own test file",
+        )  # fmt: skip
+    result = contest.score(gold_rows, gold, [predictions[place[name]] for name in gold_rows["id"]])
+    for name, value in result.items():
+        log.info(f"{name:24} {value:.4f}")
+    return result
+
+
+def predict(contest: Contest) -> None:
+    """Predicts `input=`, a file in the official test format, with the finished run; writes `output=`."""
+    config = contest.config
+    for key in ("input", "output"):
+        if not getattr(config, key):
+            raise ConfigError(f"predict needs {key}=FILE: usage: predict run=FOLDER input=FILE output=FILE")
+    run = Run(contest)
+    recipe = read_json(existing(run.folder / "ensemble.json", "a finished run", "run the ensemble stage first"))
+    rows = unique_ids(contest.read_test(Path(config.input)), config.input)
+    predictions = predict_rows(contest, run, recipe, rows)
+    contest.write_submission(Path(config.output), rows, predictions)
+    log.info(f"{len(rows)} predictions: {config.output}")
+
+
+def predict_rows(contest: Contest, run: Run, recipe: dict[str, Any], rows) -> list[Any]:
+    """Predictions of new rows by a run's blend: every unit of its members scores them, then as `ensemble` combined."""
+    from tqdm import tqdm
+
+    outputs: dict[str, list[tuple]] = {}
+    for unit in tqdm([unit for unit in run.units() if unit.member in recipe["members"]], desc="predict", unit="model"):
+        member = contest.build_member(unit.member, unit.seed).restore(run.unit_folder(unit))
+        scores = Scores.of(rows["id"].tolist(), member.scores(rows))
+        outputs.setdefault(unit.member, []).append((scores, emissions_of(member, rows), run.unit_folder(unit)))
+    parts = [contest.average_units(name, *map(list, zip(*outputs[name], strict=True))) for name in recipe["members"]]
+    kinds = {name: type(blend) for name, blend in contest.blends().items()}
+    return contest.decode(rows, restore(recipe["blend"], kinds).apply(parts), recipe["decision"])

@@ -1,0 +1,41 @@
+"""The rows that every stage of a run works on, read and cut the same way each time."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from common.contest import Contest
+from common.files import DataError
+from common.run import table_digest, unique_ids
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Training rows with their folds, and test rows.
+
+    digest: a fingerprint of both tables and the folds; units trained on other data are not mixed in.
+    """
+
+    train: pd.DataFrame
+    folds: np.ndarray
+    test: pd.DataFrame
+    digest: str
+
+
+def read_rows(contest: Contest) -> Rows:
+    """Reads and validates everything a run needs. Raises DataError before any work is done."""
+    train = unique_ids(thinned(contest.read_train(), contest.config.max_rows), contest.config.data_dir)
+    test = unique_ids(thinned(contest.read_test(), contest.config.max_rows), contest.config.data_dir)
+    try:
+        folds = contest.folds(train)
+    except ValueError as error:
+        raise DataError(str(error), contest.config.data_dir, action="lower folds= or add training data") from None
+    return Rows(train, folds, test, table_digest(train, test, pd.DataFrame({"fold": folds})))
+
+
+def thinned(rows: pd.DataFrame, most: int) -> pd.DataFrame:
+    """At most `most` rows, evenly spaced so that every part of the file is seen; 0 keeps all."""
+    if not most or len(rows) <= most:
+        return rows.reset_index(drop=True)
+    return rows.iloc[np.linspace(0, len(rows) - 1, most).round().astype(int)].reset_index(drop=True)

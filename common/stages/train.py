@@ -1,0 +1,121 @@
+"""train: every member on every fold with every seed, each an independent unit that is kept once it is finished."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Any
+
+from tqdm import tqdm
+
+from common.contest import Contest
+from common.files import DataError
+from common.logs import log
+from common.run import Run, Unit
+from common.stages.rows import Rows, read_rows
+
+
+def train(contest: Contest) -> None:
+    """Fits what is not finished yet. Raises DataError or ConfigError before the first unit starts."""
+    run, rows = Run(contest), read_rows(contest)
+    units = run.units(contest.config.only)
+    settings = {unit: run.unit_settings(unit, rows.digest) for unit in units}
+    open_units = [unit for unit in units if run.finished(unit, settings[unit]) is None]
+    if len(open_units) < len(units):
+        log.info(f"{len(units) - len(open_units)} of {len(units)} units are finished and kept")
+    if not open_units:
+        return
+    workers = min(worker_count(contest.config.workers), len(open_units))
+    if not contest.config.only:
+        run.write_settings()
+    if workers == 1:
+        for number, unit in enumerate(open_units, start=1):
+            log.info(f"unit {number} of {len(open_units)}: {unit.name}")
+            train_unit(contest, run, unit, rows, settings[unit])
+    else:
+        log.info(f"{len(open_units)} units on {workers} workers")
+        _train_side_by_side(contest, run, open_units, workers)
+
+
+def worker_count(asked: int) -> int:
+    """How many units to train at once: as asked, else one a core on a CPU, one on a GPU and under torchrun.
+
+    Small models leave a second core idle when one process uses both; two processes with one thread each do not.
+    """
+    if asked or int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        return max(1, asked)
+    import torch
+
+    return 1 if torch.cuda.is_available() else len(os.sched_getaffinity(0))
+
+
+def train_unit(contest: Contest, run: Run, unit: Unit, rows: Rows, settings: dict[str, Any]) -> None:
+    """Fits one unit and writes its out-of-fold and test scores; resumes what an interrupted fit left."""
+    with run.claimed(unit) as ours:
+        if not ours and int(os.environ.get("RANK", 0)) == 0:
+            log.info(f"{unit.name} is being trained by another process: left to it")
+            return
+        folder, started = run.unit_folder(unit), time.time()
+        stamp = folder / "settings.json"
+        _drop_stale(folder, stamp, settings)
+        held_out = rows.train[rows.folds == unit.fold].reset_index(drop=True)
+        fit_on = contest.augment(rows.train[rows.folds != unit.fold].reset_index(drop=True))
+        member = contest.build_member(unit.member, unit.seed)
+        facts = member.fit(fit_on, held_out, contest.unlabelled(), folder)
+        oof = run.save_outputs(unit, "oof", member, held_out)
+        run.save_outputs(unit, "test", member, rows.test)
+        result = contest.score(held_out, contest.gold(held_out), contest.decode(held_out, oof, {}))
+        stamp.unlink(missing_ok=True)
+        seconds = round(time.time() - started, 1)
+        run.finish(unit, settings, {**facts, "rows": len(fit_on), "score": result["score"], "seconds": seconds})
+        log.info(f"{unit.name}  held-out score {result['score']:.4f}  {seconds:.0f} s")
+
+
+def _drop_stale(folder, stamp, settings) -> None:
+    """Removes what an interrupted fit left when it ran under other settings: resuming it would mix the two."""
+    from common.files import read_json, write_json
+
+    if stamp.exists() and read_json(stamp) != settings:
+        for item in folder.iterdir():
+            if item.name != ".lock":
+                shutil.rmtree(item) if item.is_dir() else item.unlink()
+    write_json(stamp, settings)
+
+
+def _train_side_by_side(contest: Contest, run: Run, units: list[Unit], workers: int) -> None:
+    """One child process a unit, `workers` at a time, its lines passed on under the unit's name."""
+    threads = str(max(1, len(os.sched_getaffinity(0)) // workers))
+    environment = {**os.environ, "OMP_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false", "KIT_CHILD": "1"}
+    console = threading.Lock()
+
+    def fit(unit: Unit) -> tuple[Unit, int, list[str]]:
+        command = [sys.executable, "-m", "competitions", contest.name, "train",
+                   "--config", str(run.folder / "config.yaml"), f"only={unit.name}", "workers=1"]  # fmt: skip
+        child = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        last: list[str] = []
+        for line in child.stdout:
+            last = [*last[-20:], line.rstrip()]
+            if line.startswith("  "):  # a progress line of the unit, such as an epoch's score
+                with console:
+                    tqdm.write(f"{unit.name}{line.rstrip()}")
+        return unit, child.wait(), last
+
+    failed = []
+    with ThreadPoolExecutor(workers) as pool, tqdm(total=len(units), unit="unit", desc="train", smoothing=0) as bar:
+        for done in as_completed([pool.submit(fit, unit) for unit in units]):
+            unit, code, last = done.result()
+            facts = run.finished(unit)
+            if code or facts is None:
+                failed.append(unit)
+                tqdm.write("\n".join([f"{unit.name} stopped with exit status {code}; its last lines:", *last]))
+            else:
+                log.handlers and tqdm.write(f"{unit.name}  held-out score {facts['score']:.4f}  {facts['seconds']:.0f} s")
+            bar.update()
+    if failed:
+        raise DataError(
+            f"{len(failed)} of {len(units)} units did not finish: {', '.join(unit.name for unit in failed)}",
+            action="mend what their lines above say and run train again: finished units are kept",
+        )

@@ -1,0 +1,107 @@
+"""Training settings of a member, and what they mean in transformers' TrainingArguments."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
+
+
+@dataclass
+class TrainingConfig:
+    """How a torch model is trained.
+
+    epochs: passes over the rows. batch_size: rows a step on one device. accumulation: batches a step.
+    learning_rate: of the encoder; recurrent_learning_rate, head_learning_rate: of the recurrent layers, and of heads and CRF.
+    layer_decay: factor on the encoder's rate for each layer further down (1 turns it off). weight_decay: AdamW's.
+    warmup: share of steps. schedule: linear, cosine, constant or plateau (halved after an epoch without gain).
+    max_grad_norm: clip to this norm, 0 never. precision: auto (bf16 or fp16 where the GPU has it), fp32, bf16 or fp16.
+    keep: best (the epoch with the best held-out metric) or last. patience: epochs without gain before stopping, 0 never.
+    group_by_length: batches of rows of like length. gradient_checkpointing: less memory for more time.
+    max_steps: stop after this many steps (0 leaves it to epochs).
+    """
+
+    epochs: float = 3
+    batch_size: int = 32
+    accumulation: int = 1
+    learning_rate: float = 2e-5
+    recurrent_learning_rate: float = 1e-3
+    head_learning_rate: float = 1e-3
+    layer_decay: float = 1.0
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    schedule: str = "linear"
+    max_grad_norm: float = 1.0
+    precision: str = "auto"
+    keep: str = "best"
+    patience: int = 0
+    group_by_length: bool = True
+    gradient_checkpointing: bool = False
+    max_steps: int = 0
+
+    def __post_init__(self) -> None:
+        from common.config import ConfigError, nearest
+
+        for key, allowed in (
+            ("schedule", ("linear", "cosine", "constant", "plateau")),
+            ("precision", ("auto", "fp32", "bf16", "fp16")),
+            ("keep", ("best", "last")),
+        ):
+            if (value := getattr(self, key)) not in allowed:
+                raise ConfigError(f"training.{key} is {value!r}{nearest(value, allowed)}")
+        for key in ("epochs", "batch_size", "accumulation"):
+            if getattr(self, key) <= 0:
+                raise ConfigError(f"training.{key} is {getattr(self, key)}: expected a number above 0")
+
+
+def training_arguments(config: TrainingConfig, folder: Path, seed: int) -> "TrainingArguments":
+    """TrainingArguments for one unit.
+
+    folder: where its checkpoints go. seed: of weights, data order and dropout.
+    """
+    import torch
+    from transformers import TrainingArguments
+
+    plateau = config.schedule == "plateau"
+    settings: dict[str, Any] = {"lr_scheduler_kwargs": {"mode": "max", "factor": 0.5, "patience": 0}} if plateau else {}
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=config.epochs,
+        max_steps=config.max_steps or -1,
+        per_device_train_batch_size=config.batch_size,
+        gradient_accumulation_steps=config.accumulation,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        warmup_steps=0 if plateau else config.warmup,
+        lr_scheduler_type="reduce_lr_on_plateau" if plateau else config.schedule,
+        max_grad_norm=config.max_grad_norm,
+        gradient_checkpointing=config.gradient_checkpointing,
+        seed=seed,
+        use_cpu=not torch.cuda.is_available(),
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=1,
+        load_best_model_at_end=config.keep == "best",
+        metric_for_best_model="score",
+        greater_is_better=True,
+        logging_strategy="steps",
+        logging_steps=50,
+        report_to=["tensorboard"],
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        ddp_find_unused_parameters=False,
+        **precision(config.precision),
+        **settings,
+    )
+
+
+def precision(name: str) -> dict[str, bool]:
+    """bf16 and fp16 switches; "auto" takes what the GPU is best at and fp32 without one."""
+    import torch
+
+    gpu = torch.cuda.is_available()
+    if name == "auto":
+        name = "fp32" if not gpu else "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    return {"bf16": name == "bf16" and gpu, "fp16": name == "fp16" and gpu}

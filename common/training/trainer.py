@@ -1,0 +1,102 @@
+"""The Trainer of transformers with the kit's batches, learning rates and metric; its loop is untouched."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch import nn
+from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from common.logs import log
+from common.training.arguments import TrainingConfig
+from common.training.batching import Collator, LengthGroupedSampler, prediction_batches
+from common.training.optimizers import parameter_groups
+
+Evaluate = Callable[[nn.Module], dict[str, float]]
+
+
+class FoldTrainer(Trainer):
+    """Trains one unit.
+
+    model: a head with `part_of(parameter name)`. config: its training settings. args: from `training_arguments`.
+    rows: the feature table with a column `length`. collator: pads the rows. evaluate: scores the model on the held-out fold.
+    """
+
+    def __init__(self, model: nn.Module, config: TrainingConfig, args: TrainingArguments, rows: Dataset,
+                 collator: Collator, evaluate: Evaluate) -> None:  # fmt: skip
+        self.config, self.row_lengths, self._evaluate_fold = config, np.asarray(rows["length"]), evaluate
+        callbacks: list[TrainerCallback] = [EpochLog()]
+        if config.patience:
+            callbacks.append(EarlyStoppingCallback(config.patience))
+        # An evaluation set must be named for the Trainer to evaluate; `evaluate` below looks after the rest.
+        super().__init__(model=model, args=args, train_dataset=rows.remove_columns("length"), eval_dataset=rows.select([]),
+                         data_collator=collator, callbacks=callbacks)  # fmt: skip
+        self.remove_callback(PrinterCallback)
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> torch.utils.data.Sampler:
+        batch = self.args.train_batch_size * self.args.world_size
+        # Without grouping, every length counts as the same and the order is simply random.
+        lengths = self.row_lengths if self.config.group_by_length else np.zeros_like(self.row_lengths)
+        return LengthGroupedSampler(lengths, batch, self.args.seed)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            model = model or self.model
+            self.optimizer = torch.optim.AdamW(parameter_groups(model, self.config, self.model.part_of))
+        return self.optimizer
+
+    def evaluate(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> dict[str, float]:
+        """The contest's metric on the held-out fold, every process computing the same."""
+        metrics = {f"{metric_key_prefix}_{key}": value for key, value in self._evaluate_fold(self.model).items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+
+class EpochLog(TrainerCallback):
+    """One line an epoch: loss, held-out score, speed and what is left."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.started, self.first_step, self.loss = time.time(), state.global_step, float("nan")
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        self.loss = (logs or {}).get("loss", self.loss)
+
+    def on_evaluate(self, args, state, control, metrics=None, **kwargs):
+        if not state.is_world_process_zero:
+            return
+        seconds = time.time() - self.started
+        rate = (state.global_step - self.first_step) / max(seconds, 1e-9)
+        left = (state.max_steps - state.global_step) / rate if rate else 0.0
+        log.info(f"  epoch {state.epoch:g} of {args.num_train_epochs:g}  loss {self.loss:.3f}  "
+                 f"held-out {metrics['eval_score']:.4f}  {rate:.1f} steps/s  {seconds:.0f} s, {left:.0f} s left")  # fmt: skip
+
+
+@torch.inference_mode()
+def predict_rows(model: nn.Module, rows: Dataset, collator: Collator, forward: Callable[..., Any],
+                 tokens: int = 16_384) -> list[Any]:  # fmt: skip
+    """What `forward(model, batch)` gives for every row, in the order of `rows`.
+
+    rows: features with a column `length`. forward: returns one item a row of the batch (already off the device).
+    tokens: padded tokens a batch.
+    """
+    was_training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    lengths = np.asarray(rows["length"])
+    results: list[Any] = [None] * len(rows)
+    features = rows.remove_columns("length")
+    for places in prediction_batches(lengths, tokens):
+        batch = collator(_rows_of(features, places))
+        for place, item in zip(places, forward(model, {key: value.to(device) for key, value in batch.items()}), strict=True):
+            results[place] = item
+    model.train(was_training)
+    return results
+
+
+def _rows_of(features: Dataset, places: np.ndarray) -> list[dict[str, Any]]:
+    columns = features[places.tolist()]
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]

@@ -1,0 +1,72 @@
+"""python -m competitions <contest> <stage> [--config FILE] [key=value ...]
+
+Stages:
+  prepare    find the data, validate every file, print what to know before a long run
+  train      fit every member on every fold with every seed; what is finished is kept
+  ensemble   combine members on out-of-fold scores, write the submission and a report
+  check      validate a submission against the test file          [submission=FILE]
+  score      the contest's metric                                 prediction=FILE gold=FILE
+  predict    new text in, predictions out                         run=FOLDER input=FILE output=FILE
+
+Common keys (a contest's config/default.yaml lists all of them):
+  data_dir=FOLDER      the official files                 output_dir=FOLDER   the run's folder
+  encoder=NAME         a hub id or a local folder         run=NAME            the run's name
+  folds=5 seeds=[1,2]  how often to train                 use=[MEMBER,...]    which members
+  only=MEMBER/fold-2   one part of the run                smoke=true          a few dozen lines through every stage
+"""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+STAGES = ("prepare", "train", "ensemble", "check", "score", "predict")
+
+
+def contests() -> dict[str, str]:
+    """Every contest with the first line of its contest.py, without importing it."""
+    files = sorted(HERE.glob("*/contest.py"))
+    return {file.parent.name: file.read_text(encoding="utf-8").splitlines()[0].strip('"') for file in files}
+
+
+def main(words: list[str]) -> int:
+    """Runs one stage; returns the exit status: 0, or 2 when a person has something to mend."""
+    if not words or {"-h", "--help"} & set(words):
+        listed = "".join(f"\n  {name:22} {about}" for name, about in contests().items())
+        print(f"{__doc__}\nContests:{listed}")
+        return 0
+    from common.config import ConfigError, nearest
+    from common.files import DataError
+
+    try:
+        contest, *rest = words
+        if contest not in contests():
+            raise ConfigError(f"unknown contest {contest!r}{nearest(contest, contests())}")
+        if not rest or rest[0] not in STAGES:
+            raise ConfigError(f"unknown stage {(rest or [''])[0]!r}{nearest((rest or [''])[0], STAGES)}")
+        from competitions.launch import launch
+
+        launch(contest, rest[0], *_split(rest[1:]))
+    except (ConfigError, DataError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _split(words: list[str]) -> tuple[list[Path], list[str]]:
+    """--config files and key=value words."""
+    files, values, rest = [], [], iter(words)
+    for word in rest:
+        if word == "--config":
+            files.append(Path(next(rest, "")))
+        elif word.startswith("--config="):
+            files.append(Path(word.removeprefix("--config=")))
+        else:
+            values.append(word)
+    return files, values
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

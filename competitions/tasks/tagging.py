@@ -1,0 +1,125 @@
+"""Contests that mark entities in token sequences: everything but how their files look."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from common.contest import Contest, Member, RunConfig
+from common.ensembling.blending import Blend
+from common.ensembling.folds import grouped_stratified_folds, text_groups
+from common.ensembling.scores import Scores, average
+from common.ensembling.voting import EntityVote, TokenVote
+from common.evaluation.metrics import entity_f1
+from common.members.sparse_crf import SparseCrf, SparseCrfSettings
+from common.text.labels import LabelScheme, Span
+from common.text.tag_decoding import decode_tags
+
+BIASES = (-0.6, -0.3, 0.0, 0.3, 0.6)
+
+
+@dataclass
+class TaggingConfig(RunConfig):
+    """types: the entity types. scheme: BIO or BIOES; all members share it, so that they can be blended."""
+
+    types: list[str] = field(default_factory=list)
+    scheme: str = "BIO"
+
+
+def _kinds() -> dict[str, type]:
+    from competitions.tasks.tagging_members import SpanSettings, TaggerSettings
+
+    return {"tagger": TaggerSettings, "span_pointers": SpanSettings, "sparse_crf": SparseCrfSettings}
+
+
+class TaggingContest(Contest):
+    """Rows have tokens (list of str) and spans (list of (start, end, type), `end` exclusive, flat)."""
+
+    config_class: ClassVar[type[RunConfig]] = TaggingConfig
+
+    def __init__(self, config: TaggingConfig) -> None:
+        self.member_kinds = _kinds()
+        self.scheme = LabelScheme(tuple(config.types), config.scheme)
+        super().__init__(config)
+
+    def folds(self, train: pd.DataFrame) -> np.ndarray:
+        """Equal lines share a fold; each fold has its share of lines with each set of types."""
+        groups = text_groups([(" ".join(tokens),) for tokens in train["tokens"]])
+        strata = ["".join(sorted({kind for *_, kind in spans})) for spans in train["spans"]]
+        return grouped_stratified_folds(groups, strata, self.config.folds, self.config.fold_seed)
+
+    def build_member(self, name: str, seed: int) -> Member:
+        from competitions.tasks.tagging_members import SpanMember, SpanSettings, TaggerMember
+
+        settings = self.settings[name]
+        if isinstance(settings, SparseCrfSettings):
+            return SparseCrf(settings, self.scheme)
+        kind = SpanMember if isinstance(settings, SpanSettings) else TaggerMember
+        return kind(settings, self.scheme, seed, self._judge)
+
+    def _judge(self, rows: pd.DataFrame, scores: list[np.ndarray]) -> dict[str, float]:
+        return self.score(rows, self.gold(rows), self.decode(rows, Scores.of(rows["id"].tolist(), scores), {}))
+
+    def targets(self, rows: pd.DataFrame) -> np.ndarray:
+        return np.concatenate(
+            [self.scheme.encode(spans, len(tokens)) for tokens, spans in zip(rows["tokens"], rows["spans"], strict=True)]
+        )
+
+    def blends(self) -> dict[str, Blend]:
+        kinds = super().blends()
+        del kinds["rank_mean"]  # ranks of tags are no probabilities
+        votes = [vote(types=list(self.scheme.types), scheme=self.scheme.scheme) for vote in (TokenVote, EntityVote)]
+        return kinds | {vote.name: vote for vote in votes}
+
+    def average_units(
+        self, name: str, scores: list[Scores], emissions: list[Scores | None], folders: list[Path]
+    ) -> Scores:
+        if getattr(self.settings[name], "average", "") != "crf" or len(scores) == 1 or None in emissions:
+            return average(scores)
+        from competitions.tasks.crf_averaging import averaged_marginals
+
+        return averaged_marginals(emissions, [folder / "model" for folder in folders])
+
+    def fit_decision(self, rows: pd.DataFrame, scores: Scores) -> dict[str, Any]:
+        """entity_bias: what is added to the log-probability of every entity tag, where it helps F1 on these rows."""
+        best = max(BIASES, key=lambda bias: (round(self._f1(rows, scores, bias), 4), -abs(bias)))
+        return {"entity_bias": best}
+
+    def objective(self, rows: pd.DataFrame, scores: Scores) -> float:
+        # Weights are chosen without the bias search, which would cost its five decodings at every step.
+        return self._f1(rows, scores, 0.0)
+
+    def _f1(self, rows: pd.DataFrame, scores: Scores, bias: float) -> float:
+        return self.score(rows, self.gold(rows), self.decode(rows, scores, {"entity_bias": bias}))["score"]
+
+    def decode(self, rows: pd.DataFrame, scores: Scores, decision: dict[str, Any]) -> list[list[Span]]:
+        return decode_tags(scores.values, scores.offsets, self.scheme, decision.get("entity_bias", 0.0))
+
+    def gold(self, rows: pd.DataFrame) -> list[list[Span]]:
+        return [[tuple(span) for span in spans] for spans in rows["spans"]]
+
+    def score(self, rows: pd.DataFrame, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, float]:
+        """Entity-level micro F1, its precision and recall, and F1, precision and recall of each type."""
+        found = entity_f1(gold, predictions)
+        micro = found.pop("micro")
+        parts = {f"{part} {kind}": found[kind][part] for kind in found for part in ("f1", "precision", "recall")}
+        return {"score": micro["f1"], "precision": micro["precision"], "recall": micro["recall"], **parts}
+
+    def facts(self, train: pd.DataFrame, test: pd.DataFrame) -> dict[str, Any]:
+        lengths = train["tokens"].map(len)
+        known = {" ".join(tokens) for tokens in train["tokens"]}
+        kinds = pd.Series([kind for spans in train["spans"] for *_, kind in spans], dtype=object).value_counts()
+        return {
+            "entities": ", ".join(f"{kind} {count}" for kind, count in kinds.sort_index().items()),
+            "lines without an entity": f"{(train['spans'].map(len) == 0).mean():.1%}",
+            "tokens a line": _quantiles(lengths),
+            "test lines that are also training lines": sum(" ".join(tokens) in known for tokens in test["tokens"]),
+        }
+
+
+def _quantiles(lengths: pd.Series) -> str:
+    points = lengths.quantile([0.5, 0.9, 0.99]).astype(int).tolist()
+    return f"median {points[0]}, 90% {points[1]}, 99% {points[2]}, longest {lengths.max()}"

@@ -1,0 +1,204 @@
+"""Neural taggers as members: a CRF or softmax over tags, or start and end pointers."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from datasets import Dataset
+
+from common.members.neural import Judge, NeuralMember
+from common.text.anonymised import anonymised_tokenizer
+from common.text.labels import LabelScheme
+from common.text.tokenization import WholeWordTokenizer
+from common.text.windows import merge_windows, windows
+from common.training.arguments import TrainingConfig
+from common.training.batching import Collator
+from competitions.tasks.text_settings import EncoderConfig, EncoderText
+
+IGNORED = -100
+
+
+@dataclass
+class TaggerSettings(EncoderConfig):
+    """A tagger: encoder -> [BiLSTM] -> [layer norm] -> [multi-sample dropout] -> CRF or softmax.
+
+    max_length: tokens of a window; longer lines become windows that share `overlap` tokens. head: crf or softmax.
+    recurrent_size: of a BiLSTM on the encoder, 0 for none. dropout, multi_sample_dropout, layer_norm: of the head.
+    average: how folds and seeds are averaged: "marginals", or "crf" for emissions and transitions.
+    """
+
+    max_length: int = 512
+    overlap: int = 64
+    head: str = "crf"
+    recurrent_size: int = 0
+    dropout: float = 0.3
+    multi_sample_dropout: int = 1
+    layer_norm: bool = False
+    average: str = "marginals"
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+
+@dataclass
+class SpanSettings(EncoderConfig):
+    """Start and end pointers for each entity type.
+
+    max_length, overlap, dropout: as for a tagger. max_span: tokens of the longest entity that is considered.
+    threshold: confidence from which a span is a candidate.
+    """
+
+    max_length: int = 512
+    overlap: int = 64
+    dropout: float = 0.3
+    multi_sample_dropout: int = 1
+    max_span: int = 32
+    threshold: float = 0.1
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+
+class TaggerMember(NeuralMember):
+    """Words in, tag marginals out; a line that is too long goes in as overlapping windows.
+
+    emissions: the CRF emissions behind the last scores, one (tokens, tags) array a row; None for a softmax head.
+    """
+
+    def __init__(self, settings: Any, scheme: LabelScheme, seed: int, judge: Judge) -> None:
+        super().__init__(settings.training, seed, judge)
+        self.settings, self.scheme = settings, scheme
+        self.text = EncoderText(settings, anonymised_tokenizer)
+        self.emissions: list[np.ndarray] | None = None
+
+    # Text
+
+    def fit_text(self, train: pd.DataFrame, unlabelled: Iterable[Any], folder: Path) -> None:
+        def texts() -> Iterable[list[str]]:
+            yield from train["tokens"]
+            yield from unlabelled
+
+        self.text.fit(texts, lambda lines: lines, folder, self.seed)
+
+    def restore_text(self, folder: Path) -> None:
+        self.text.restore(folder)
+
+    # Features
+
+    def features(self, rows: pd.DataFrame, labelled: bool) -> tuple[Dataset, np.ndarray]:
+        encode = WholeWordTokenizer(self.text.tokenizer)
+        plain = encode.encode_words_many(rows["tokens"].tolist(), add_special_tokens=False)
+        before, after = encode.special_tokens.single
+        size = min(self.settings.max_length, self.text.positions()) - len(before) - len(after)
+        columns: dict[str, list[Any]] = {"input_ids": [], "word_positions": []}
+        owners: list[tuple[int, int, int]] = []
+        for row, (ids, positions) in enumerate(zip(plain["input_ids"], plain["word_positions"], strict=True)):
+            bounds = np.append(positions, len(ids))
+            spans = [(0, len(positions))]
+            if len(ids) > size:
+                # Of a single word with more pieces than a window holds, the first pieces are what is read.
+                spans = windows(len(positions), size, self.settings.overlap, np.diff(bounds).clip(max=size))
+            for start, stop in spans:
+                own = ids[bounds[start] : bounds[stop]][:size]
+                columns["input_ids"].append(np.concatenate([before, own, after]))
+                columns["word_positions"].append(positions[start:stop] - bounds[start] + len(before))
+                owners.append((row, start, stop))
+        columns["length"] = [len(ids) for ids in columns["input_ids"]]
+        columns["attention_mask"] = [np.ones(length, dtype=np.int64) for length in columns["length"]]
+        if labelled:
+            columns |= self.labels(rows, owners)
+        return Dataset.from_dict(columns), np.array(owners).reshape(-1, 3)
+
+    def labels(self, rows: pd.DataFrame, owners: list[tuple[int, int, int]]) -> dict[str, list[np.ndarray]]:
+        """Label columns of the windows. owners: (row, first word, last word + 1) of each window."""
+        tags = [
+            self.scheme.encode(spans, len(tokens)) for tokens, spans in zip(rows["tokens"], rows["spans"], strict=True)
+        ]
+        return {"labels": [tags[row][start:stop] for row, start, stop in owners]}
+
+    def collator(self) -> Collator:
+        return Collator({"input_ids": self.text.tokenizer.pad_token_id or 0, "attention_mask": 0, "word_positions": -1,
+                         "labels": IGNORED, "start_labels": IGNORED, "end_labels": IGNORED})  # fmt: skip
+
+    # Model
+
+    def build_model(self) -> torch.nn.Module:
+        from models.taggers import Tagger
+
+        own = self.settings
+        return Tagger.from_encoder(
+            self.text.build_encoder(), types=list(self.scheme.types), scheme=self.scheme.scheme, head=own.head,
+            recurrent_size=own.recurrent_size, dropout=own.dropout, multi_sample_dropout=own.multi_sample_dropout,
+            layer_norm=own.layer_norm,
+        )  # fmt: skip
+
+    def load_model(self, folder: Path) -> torch.nn.Module:
+        from models.taggers import Tagger
+
+        return Tagger.from_pretrained(folder)
+
+    def forward(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> list[tuple[np.ndarray, ...]]:
+        emissions = model(**batch).logits.float()
+        outputs = [model.marginals(emissions, batch["word_positions"])]
+        if self.settings.head == "crf":
+            outputs.append(emissions)
+        arrays = [output.cpu().numpy() for output in outputs]
+        lengths = (batch["word_positions"] >= 0).sum(1).tolist()
+        return [tuple(array[row, :length] for array in arrays) for row, length in enumerate(lengths)]
+
+    def collect(self, outputs: list[Any], owners: np.ndarray, rows: pd.DataFrame) -> list[np.ndarray]:
+        parts = [_of_rows([output[part] for output in outputs], owners, rows) for part in range(len(outputs[0]))]
+        self.emissions = parts[1] if len(parts) > 1 else None
+        return parts[0]
+
+
+class SpanMember(TaggerMember):
+    """Start and end pointers, their spans turned into tag probabilities so that they blend with taggers."""
+
+    def labels(self, rows: pd.DataFrame, owners: list[tuple[int, int, int]]) -> dict[str, list[np.ndarray]]:
+        kinds = {kind: place for place, kind in enumerate(self.scheme.types)}
+        columns: dict[str, list[np.ndarray]] = {"start_labels": [], "end_labels": []}
+        spans_of = rows["spans"].tolist()
+        for row, first, stop in owners:
+            starts, ends = np.zeros((2, stop - first, len(kinds)), dtype=np.int64)
+            for start, end, kind in spans_of[row]:
+                if first <= start < stop:
+                    starts[start - first, kinds[kind]] = 1
+                if first < end <= stop:
+                    ends[end - 1 - first, kinds[kind]] = 1
+            columns["start_labels"].append(starts)
+            columns["end_labels"].append(ends)
+        return columns
+
+    def build_model(self) -> torch.nn.Module:
+        from models.spans import SpanPointerTagger
+
+        own = self.settings
+        return SpanPointerTagger.from_encoder(
+            self.text.build_encoder(), types=list(self.scheme.types), scheme=self.scheme.scheme, dropout=own.dropout,
+            multi_sample_dropout=own.multi_sample_dropout, max_span=own.max_span, threshold=own.threshold,
+        )  # fmt: skip
+
+    def load_model(self, folder: Path) -> torch.nn.Module:
+        from models.spans import SpanPointerTagger
+
+        return SpanPointerTagger.from_pretrained(folder)
+
+    def forward(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> list[tuple[np.ndarray, ...]]:
+        values = model.probabilities(**batch).float().cpu().numpy()
+        lengths = (batch["word_positions"] >= 0).sum(1).tolist()
+        return [(values[row, :length],) for row, length in enumerate(lengths)]
+
+
+def _of_rows(outputs: list[np.ndarray], owners: np.ndarray, rows: pd.DataFrame) -> list[np.ndarray]:
+    """Outputs of windows as outputs of rows. owners: (windows, 3) of row, first word, last word + 1."""
+    if len(owners) == len(rows):
+        return outputs
+    places: dict[int, list[int]] = {}
+    for place, row in enumerate(owners[:, 0].tolist()):
+        places.setdefault(row, []).append(place)
+    spans = [tuple(span) for span in owners[:, 1:].tolist()]
+    return [
+        merge_windows([outputs[place] for place in own], [spans[place] for place in own], len(tokens))
+        for own, tokens in zip(places.values(), rows["tokens"], strict=True)
+    ]

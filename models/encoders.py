@@ -1,0 +1,157 @@
+"""Encoders by hub id, folder or configuration, without silent surprises in their weights."""
+
+import inspect
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+
+import models.recurrent  # noqa: F401  registers the model type "recurrent"
+
+# Weights of a checkpoint that a base model has no place for, and does not need: what stands on top of the encoder
+# (poolers, language model and discriminator heads, classifiers of a fine-tuned checkpoint), and constant position
+# numbers that older releases saved.
+_HARMLESS_UNEXPECTED = re.compile(
+    r"(^|\.)(pooler(\.|$)"
+    r"|cls\.(predictions|seq_relationship)\.|lm_head\.|lm_predictions\.|mask_predictions\.|predictions\."
+    r"|generator_predictions\.|generator_lm_head\.|discriminator_predictions\.|sop_classifier\."
+    r"|classifier\.|qa_outputs\.|embeddings\.(position_ids|token_type_ids)$|embed_positions\.weight$)"
+)
+# No head of this kit reads a pooler, where a model insists on having one; position numbers and sinusoids are computed,
+# not learned.
+_HARMLESS_MISSING = re.compile(r"(^|\.)(pooler\.|embeddings\.(position_ids|token_type_ids)$|embed_positions\.weight$)")
+
+
+def load_encoder(name_or_folder: str | Path, **config_overrides: Any) -> PreTrainedModel:
+    """Load a pretrained base model, without pooler where its family allows that.
+
+    name_or_folder: hub id or local folder of any BERT-like checkpoint (BERT, RoBERTa-wwm, MacBERT, ERNIE, ELECTRA,
+    ALBERT, DeBERTa, RoFormer, this kit's "recurrent", ...). config_overrides: fields of its configuration, e.g.
+    `num_hidden_layers=6`; `dtype`, float32 unless given, whatever the checkpoint was stored in.
+    Returns the model in evaluation mode.
+    Raises FileNotFoundError if nothing can be found under that name, and ValueError for a configuration that names no
+    model type, an override that the configuration does not have, and any missing, unexpected or mismatched weight.
+    """
+    name = str(name_or_folder)
+    dtype = config_overrides.pop("dtype", torch.float32)
+    config = _load_config(name)
+    for field, value in config_overrides.items():
+        if not hasattr(config, field):
+            raise ValueError(f"the configuration of {name} ({config.model_type}) has no field {field!r}")
+        setattr(config, field, value)
+    try:
+        with no_loading_report():
+            encoder, information = AutoModel.from_pretrained(
+                name,
+                config=config,
+                dtype=dtype,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                **_without_pooler(config),
+            )
+    except OSError as error:
+        raise FileNotFoundError(
+            f"{name}: no weights found ({_first_line(error)}). Expected model.safetensors next to config.json"
+        ) from error
+    _check_weights(name, config, information)
+    return encoder.eval()
+
+
+def encoder_from_config(config: PretrainedConfig | dict) -> PreTrainedModel:
+    """A randomly initialised base model, without pooler where its family allows that.
+
+    config: a configuration, or its dict with `model_type`, e.g. {"model_type": "recurrent", "vocab_size": 8000}.
+    Returns the model. Raises ValueError for a dict without a known model type.
+    """
+    if isinstance(config, dict):
+        settings = dict(config)
+        if "model_type" not in settings:
+            raise ValueError('an encoder made from settings needs a model_type, e.g. "bert" or "recurrent"')
+        config = AutoConfig.for_model(settings.pop("model_type"), **settings)
+    return AutoModel.from_config(config, **_without_pooler(config))
+
+
+@contextmanager
+def no_loading_report() -> Iterator[None]:
+    """Keep transformers from printing a table of weights that do not fit: the caller says which are an error."""
+    logger = logging.getLogger("transformers.modeling_utils")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _without_pooler(config: PretrainedConfig) -> dict[str, bool]:
+    model_class = AutoModel._model_mapping.get(type(config), None)
+    if isinstance(model_class, (list, tuple)):
+        model_class = model_class[0]
+    if model_class is None:
+        raise ValueError(
+            f"model type {config.model_type!r} has no base model in transformers {transformers.__version__}"
+        )
+    takes = "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
+    return {"add_pooling_layer": False} if takes else {}
+
+
+def _load_config(name: str) -> PretrainedConfig:
+    folder = Path(name)
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise FileNotFoundError(
+            f"{name} has no config.json: expected a folder with config.json, model.safetensors and tokenizer files"
+        )
+    looks_local = folder.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1
+    if not folder.exists() and looks_local and "/" in name:
+        raise FileNotFoundError(f"encoder folder {name} does not exist: give an existing folder or a hub id")
+    try:
+        settings, _ = PretrainedConfig.get_config_dict(name)
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(
+            f"encoder {name} is neither a local folder nor reachable on the Hugging Face hub ({_first_line(error)}). "
+            "Offline, download it on another machine (`hf download NAME --local-dir FOLDER`) and give encoder=FOLDER"
+        ) from error
+    if settings.get("model_type"):
+        return AutoConfig.from_pretrained(name)
+    # Old releases name only the class that was saved: RoBERTa-wwm says BertForMaskedLM there, and BERT is what it is.
+    for architecture in settings.get("architectures") or []:
+        if config_class := getattr(getattr(transformers, architecture, None), "config_class", None):
+            return config_class.from_dict(settings)
+    raise ValueError(
+        f'config.json of {name} has no model_type: add one, e.g. "model_type": "bert" (for RoBERTa-wwm and MacBERT too)'
+    )
+
+
+def _check_weights(name: str, config: PretrainedConfig, information: dict) -> None:
+    """Refuse an encoder of which a part would start at random, or lost a part that it was trained with."""
+    missing = sorted(key for key in information["missing_keys"] if not _HARMLESS_MISSING.search(key))
+    unexpected = sorted(key for key in information["unexpected_keys"] if not _HARMLESS_UNEXPECTED.search(key))
+    mismatched = sorted(
+        f"{key} {tuple(ours)} for {tuple(theirs)}" for key, theirs, ours in information["mismatched_keys"]
+    )
+    if not (missing or unexpected or mismatched):
+        return
+    complaints = [
+        f"{kind} {_some(keys)}"
+        for kind, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", mismatched))
+        if keys
+    ]
+    advice = "take a complete checkpoint, or correct config.json"
+    families = {key.split(".")[0] for key in unexpected} & {"bert", "roberta", "ernie", "electra", "albert", "deberta"}
+    if families and config.model_type not in families:
+        advice = f'its weights are named like {families.pop()}\'s: correct "model_type" in config.json'
+    raise ValueError(f"{name} does not fit model type {config.model_type}: weights {'; '.join(complaints)}. {advice}")
+
+
+def _some(keys: list[str]) -> str:
+    return ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,141 @@
+"""The recursions of a linear-chain CRF over a batch, time first: forward-backward with its gradient, and Viterbi."""
+
+import torch
+from torch import Tensor
+
+# Scaled probabilities stay representable while any tag is reachable within four steps (BIO and BIOES need at most
+# three) and each step costs less than this many nats: 4 * 150 < 708, where a double underflows. Beyond it: log space.
+_SCALED_LIMIT = 150.0
+
+
+class LogLikelihood(torch.autograd.Function):
+    """Log likelihood (batch,) whose gradient is known in closed form: gold counts minus expected counts."""
+
+    @staticmethod
+    def forward(ctx, emissions, start, transitions, end, tags, inside):
+        partition, marginals, expected = forward_backward(emissions, start, transitions, end, inside)
+        _, batch, size = emissions.shape
+        zero = emissions.new_zeros(())
+        last = (inside.sum(0) - 1)[None]
+        gold_steps = torch.where(inside[1:], transitions[tags[:-1], tags[1:]], zero)
+        gold_emissions = torch.where(inside, emissions.gather(2, tags[..., None])[..., 0], zero)
+        last_tags = tags.gather(0, last)[0]
+        score = start[tags[0]] + gold_emissions.sum(0) + gold_steps.sum(0) + end[last_tags]
+
+        by_emission = marginals.neg_()
+        by_emission.scatter_add_(2, tags[..., None], inside[..., None].to(emissions.dtype))
+        by_transition = expected.neg_().view(batch, size * size)
+        pairs = (tags[:-1] * size + tags[1:]).T
+        by_transition.scatter_add_(1, pairs, inside[1:].T.to(emissions.dtype))
+        by_end = by_emission.gather(0, last[..., None].expand(1, batch, size))[0]
+        ctx.save_for_backward(by_emission, by_transition, by_end)
+        return score - partition
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, upstream):
+        by_emission, by_transition, by_end = ctx.saved_tensors
+        size = by_emission.shape[2]
+        return (
+            by_emission * upstream[None, :, None],
+            upstream @ by_emission[0],
+            (upstream @ by_transition).view(size, size),
+            upstream @ by_end,
+            None,
+            None,
+        )
+
+
+def forward_backward(
+    emissions: Tensor, start: Tensor, transitions: Tensor, end: Tensor, inside: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Log partition (batch,), tag marginals (length, batch, tags), expected transitions (batch, tags, tags).
+
+    The backward pass is the forward pass of the mirrored sequence over the transposed transitions, so that both run
+    in one loop. emissions (length, batch, tags); start, transitions, end: -inf where forbidden; inside (length, batch).
+    """
+    steps = torch.arange(len(emissions), device=emissions.device)[:, None]
+    mirror = torch.where(inside, inside.sum(0) - 1 - steps, steps)[..., None].expand_as(emissions)
+    emissions = emissions.masked_fill(~inside[..., None], 0.0)
+    both = torch.stack([emissions, emissions.gather(0, mirror)], dim=1)
+    ends = torch.stack([start, end])
+    step = torch.stack([transitions, transitions.T])
+    spread = (both.amax(-1) - both.amin(-1)).amax() + _spread(transitions) + torch.maximum(_spread(start), _spread(end))
+    run = _scaled if emissions.dtype == torch.float64 and spread < _SCALED_LIMIT else _logarithmic
+    partition, marginals, pairs = run(both, ends, step, mirror, inside)
+    return partition, marginals, pairs
+
+
+def _spread(scores: Tensor) -> Tensor:
+    forbidden = scores == -torch.inf
+    return scores.amax() - scores.masked_fill(forbidden, torch.inf).amin()
+
+
+def _scaled(both: Tensor, ends: Tensor, step: Tensor, mirror: Tensor, inside: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Both recursions on probabilities that are normalised at every step."""
+    tops, step_top, ends_top = both.amax(-1, keepdim=True), step.amax(), ends.amax(-1)
+    factors = (both - tops).exp_()
+    matrix = (step - step_top).exp_()
+    ends = (ends - ends_top[:, None]).exp_()
+    table, scales = torch.empty_like(factors), torch.empty_like(tops)
+    before = None
+    for row, factor, scale in zip(table.unbind(0), factors.unbind(0), scales.unbind(0), strict=True):
+        if before is None:
+            torch.mul(factor, ends[:, None], out=row)
+        else:
+            torch.bmm(before, matrix, out=row).mul_(factor)
+        torch.sum(row, -1, keepdim=True, out=scale)
+        before = row.div_(scale)
+    outside = ~inside[..., None]
+    forward = table[:, 0].masked_fill(outside, 0.0)
+    backward = table[:, 1].gather(0, mirror).masked_fill_(outside, 0.0)
+
+    lengths = inside.sum(0)
+    at_end = forward.gather(0, (lengths - 1)[None, :, None].expand(1, *forward.shape[1:]))[0]
+    logs = (scales[:, 0].log() + tops[:, 0]).masked_fill_(outside, 0.0).sum((0, 2))
+    partition = logs + (lengths - 1) * step_top + ends_top.sum() + (at_end @ ends[1]).log()
+
+    arriving = torch.cat([ends[0].expand(1, *forward.shape[1:]), forward[:-1] @ matrix[0]])
+    marginals = arriving * backward
+    total = marginals.sum(-1, keepdim=True).masked_fill_(outside, 1.0)
+    marginals /= total
+    pairs = forward[:-1].permute(1, 2, 0) @ (backward[1:] / total[1:]).transpose(0, 1) * matrix[0]
+    return partition, marginals, pairs
+
+
+def _logarithmic(
+    both: Tensor, ends: Tensor, step: Tensor, mirror: Tensor, inside: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same in log space: several times slower, for scores of any size."""
+    rows = [both[0] + ends[:, None]]
+    for factor in both[1:].unbind(0):
+        rows.append(torch.logsumexp(rows[-1][..., None] + step[:, None], dim=2) + factor)
+    table = torch.stack(rows)
+    forward, backward = table[:, 0], table[:, 1].gather(0, mirror)
+    last = (inside.sum(0) - 1)[None, :, None].expand(1, *forward.shape[1:])
+    partition = torch.logsumexp(forward.gather(0, last)[0] + ends[1], dim=-1)
+    moves = forward[:-1, :, :, None] + step[0]
+    arriving = torch.cat([ends[0].expand(1, *forward.shape[1:]), torch.logsumexp(moves, dim=2)])
+    marginals = torch.softmax(arriving + backward, dim=-1).masked_fill(~inside[..., None], 0.0)
+    joint = torch.softmax((moves + backward[1:, :, None, :]).flatten(2), dim=-1)
+    pairs = joint.masked_fill(~inside[1:, :, None], 0.0).sum(0)
+    return partition, marginals, pairs.view(-1, *step.shape[1:])
+
+
+def viterbi(emissions: Tensor, start: Tensor, transitions: Tensor, end: Tensor, inside: Tensor) -> Tensor:
+    """Best tags (length, batch); what lies outside is to be cut off. Steps loop, sequences do not."""
+    scores, origins = [start + emissions[0]], []
+    for emission in emissions[1:].unbind(0):
+        best, origin = (scores[-1][:, :, None] + transitions).max(dim=1)
+        scores.append(best + emission)
+        origins.append(origin)
+    last = (inside.sum(0) - 1)[None, :, None].expand(1, *emissions.shape[1:])
+    tag = (torch.stack(scores).gather(0, last)[0] + end).argmax(-1, keepdim=True)
+    path = [tag]
+    if origins:
+        # Padding points back to the same tag, so that every sequence can be traced from the batch's last step.
+        same = torch.arange(emissions.shape[2], device=emissions.device)
+        for origin in torch.where(inside[1:, :, None], torch.stack(origins), same).flip(0).unbind(0):
+            tag = origin.gather(1, tag)
+            path.append(tag)
+    return torch.cat(path, dim=1).flip(1).T

@@ -1,0 +1,229 @@
+"""Entities as start and end pointers, which may overlap or nest, and their blend with tag marginals."""
+
+import math
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers.utils import ModelOutput
+
+from common.text.labels import LabelScheme
+from models.heads import Head, HeadConfig, MultiSampleDropout
+from models.recurrent import BidirectionalLSTM
+from models.taggers import IGNORED, gather_words
+
+ScoredSpan = tuple[int, int, int, float]
+
+
+class SpanPointerConfig(HeadConfig):
+    """Settings of `SpanPointerTagger`.
+
+    types: entity types. activation: "sigmoid" (each type for itself, so that entities of several types may start at
+    one word) or "softmax" (one type or none a word, so that they may not). recurrent_size, layer_norm: as in
+    `TaggerConfig`. positive_weight: weight of words that are a start or an end, of which there are few ("sigmoid").
+    """
+
+    model_type = "span_pointer"
+
+    types: list[str] | tuple[str, ...] = ("a",)
+    activation: str = "sigmoid"
+    recurrent_size: int = 0
+    layer_norm: bool = False
+    positive_weight: float = 1.0
+
+    def __post_init__(self, **kwargs) -> None:
+        super().__post_init__(**kwargs)
+        self.types = list(LabelScheme(tuple(self.types)).types)
+        if self.activation not in ("sigmoid", "softmax"):
+            raise ValueError(f"unknown activation {self.activation!r}: expected sigmoid or softmax")
+        if self.recurrent_size % 2:
+            raise ValueError(f"recurrent_size holds two directions and must be even, got {self.recurrent_size}")
+        if not self.positive_weight > 0:
+            raise ValueError(f"positive_weight must be above 0, got {self.positive_weight}")
+
+
+@dataclass
+class SpanPointerOutput(ModelOutput):
+    """loss: scalar, with labels. logits (batch, words, 2, types): starts, then ends."""
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+
+
+class SpanPointerTagger(Head):
+    """Encoder -> words -> [BiLSTM] -> [layer norm] -> for each type, is this word a start, is it an end?
+
+    Source: pointer tagging by independent starts and ends as in Wei et al. 2020 (CasRel), section 3.2.
+    """
+
+    config_class = SpanPointerConfig
+
+    def add_layers(self, config: SpanPointerConfig) -> None:
+        """Create the BiLSTM, the layer norm and the pointers' classifier."""
+        size = config.encoder.hidden_size
+        self.recurrent = BidirectionalLSTM(size, config.recurrent_size) if config.recurrent_size else None
+        size = config.recurrent_size or size
+        self.layer_norm = nn.LayerNorm(size) if config.layer_norm else None
+        self.dropout = MultiSampleDropout(config.dropout, config.multi_sample_dropout)
+        self.classifier = nn.Linear(size, 2 * len(config.types))
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        word_positions: Tensor | None = None,
+        start_labels: Tensor | None = None,
+        end_labels: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+    ) -> SpanPointerOutput:
+        """Pointer logits, and the loss where there are labels.
+
+        input_ids, attention_mask, token_type_ids (batch, length); word_positions (batch, words), -1 for padding;
+        start_labels, end_labels (batch, words, types): 1 where an entity of the type starts, where its last word
+        stands, else 0; -100 for words without a label.
+        Returns `SpanPointerOutput`; the loss is a mean over labelled words, of the sum over starts and ends.
+        Raises ValueError without word_positions, or with only one of the two labels.
+        """
+        if word_positions is None:
+            raise ValueError("a tagger needs word_positions (batch, words): where each word's first piece stands")
+        if (start_labels is None) != (end_labels is None):
+            raise ValueError("give start_labels and end_labels, or neither")
+        embedded = {} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
+        hidden = self.encode(input_ids, attention_mask, token_type_ids, **embedded).last_hidden_state
+        words = gather_words(hidden, word_positions)
+        if self.recurrent is not None:
+            words = self.recurrent(words, word_positions >= 0)[-1]
+        if self.layer_norm is not None:
+            words = self.layer_norm(words)
+        samples = self.classifier(self.dropout(words)).unflatten(-1, (2, -1))
+        loss = None
+        if start_labels is not None:
+            labels = torch.stack([start_labels, end_labels], dim=2)
+            loss = self._loss(samples.float(), labels.masked_fill((word_positions < 0)[..., None, None], IGNORED))
+        return SpanPointerOutput(loss=loss, logits=samples.mean(0))
+
+    def _loss(self, samples: Tensor, labels: Tensor) -> Tensor:
+        """samples (samples, batch, words, 2, types), labels (batch, words, 2, types)."""
+        labelled = labels != IGNORED
+        labels = labels.clamp(min=0)
+        if self.config.activation == "sigmoid":
+            weight = samples.new_tensor(self.config.positive_weight)
+            targets = labels.to(samples.dtype).expand(samples.shape)
+            losses = F.binary_cross_entropy_with_logits(samples, targets, reduction="none", pos_weight=weight)
+            losses, counted = losses.sum(-1), labelled.all(-1)
+        else:
+            # Class 0, no pointer, has the fixed logit 0. Where several types start, the target spreads over them.
+            targets = labels.to(samples.dtype)
+            targets = targets / targets.sum(-1, keepdim=True).clamp(min=1.0)
+            none = 1.0 - targets.sum(-1, keepdim=True)
+            scores = F.pad(samples, (1, 0)).log_softmax(-1)
+            losses, counted = -(torch.cat([none, targets], dim=-1) * scores).sum(-1), labelled.all(-1)
+        words = counted.any(-1).sum().clamp(min=1)
+        return (losses * counted).sum() / (words * samples.shape[0])
+
+    def _probabilities(self, **batch: Tensor) -> Tensor:
+        """Start and end probabilities, (batch, words, 2, types), zero at padding; at least float32."""
+        logits = self(**batch).logits.float()
+        if self.config.activation == "sigmoid":
+            chances = logits.sigmoid()
+        else:
+            chances = F.pad(logits, (1, 0)).softmax(-1)[..., 1:]
+        return chances * (batch["word_positions"] >= 0)[..., None, None]
+
+
+def decode_spans(
+    start_probs: Tensor, end_probs: Tensor, max_length: int, threshold: float = 0.5, share_pointers: bool = False
+) -> list[list[ScoredSpan]]:
+    """Entities from pointers, by type, as brackets match: each end takes the nearest start that is still open.
+
+    start_probs, end_probs (batch, words, types), zero at padding; max_length: most words of an entity; threshold:
+    least probability of a pointer. share_pointers: an end whose start is taken shares the nearest one all the same
+    and a start left open shares the nearest end (for entities that nest with a common start or end; noisier).
+    Returns for each row its spans (start, end, type index, confidence) in order, `end` exclusive; the confidence is
+    the geometric mean of the two pointers. E.g. starts 0, 1 and ends 2, 3 of one type give 0..3 and 1..2.
+    Raises ValueError for shapes that differ or a max_length below 1.
+    """
+    if start_probs.shape != end_probs.shape or start_probs.dim() != 3:
+        raise ValueError(
+            f"start_probs and end_probs must both be (batch, words, types), got {tuple(start_probs.shape)} and "
+            f"{tuple(end_probs.shape)}"
+        )
+    if max_length < 1:
+        raise ValueError(f"max_length must be at least 1, got {max_length}")
+    # In this order of axes, nonzero lists the pointers by row, type and word, and a word's start before its end.
+    chances = torch.stack([start_probs, end_probs], dim=-1).transpose(1, 2)
+    places = (chances >= threshold).nonzero()
+    sure = chances[tuple(places.T)].tolist()
+    spans: list[list[ScoredSpan]] = [[] for _ in range(len(start_probs))]
+    pointers = zip(places.tolist(), sure, strict=True)
+    # The loop runs over pointers, of which a text has few, not over words.
+    for (row, kind), group in groupby(pointers, key=lambda pointer: pointer[0][:2]):
+        pairs = _match([(word, is_end, chance) for (_, _, word, is_end), chance in group], max_length, share_pointers)
+        spans[row] += [(first, last + 1, kind, math.sqrt(one * other)) for first, last, one, other in pairs]
+    return [sorted(row) for row in spans]
+
+
+def _match(pointers: list[tuple[int, int, float]], max_length: int, share: bool) -> list[tuple[int, int, float, float]]:
+    """Pointers (word, is_end, probability) in order. Returns (first word, last word, both probabilities)."""
+    pairs: dict[tuple[int, int], tuple[float, float]] = {}
+    unclosed: list[tuple[int, float]] = []
+    lone_ends: list[tuple[int, float]] = []
+    for word, is_end, chance in pointers:
+        if not is_end:
+            unclosed.append((word, chance))
+        elif unclosed and word - unclosed[-1][0] < max_length:
+            first, one = unclosed.pop()
+            pairs[first, word] = one, chance
+        else:
+            lone_ends.append((word, chance))
+    if share:
+        starts = [(word, chance) for word, is_end, chance in pointers if not is_end]
+        ends = [(word, chance) for word, is_end, chance in pointers if is_end]
+        for last, chance in lone_ends:
+            if before := [start for start in starts if last - max_length < start[0] <= last]:
+                pairs[before[-1][0], last] = before[-1][1], chance
+        for first, chance in unclosed:
+            if after := [end for end in ends if first <= end[0] < first + max_length]:
+                pairs[first, after[0][0]] = chance, after[0][1]
+    return [(first, last, one, other) for (first, last), (one, other) in pairs.items()]
+
+
+def span_tag_probabilities(
+    spans: list[list[ScoredSpan]], words: int, scheme: LabelScheme, lengths: Tensor | None = None
+) -> Tensor:
+    """Pseudo tag marginals of candidate spans, to blend with the marginals of a tagger.
+
+    spans: for each row (start, end, type index, confidence in 0..1), `end` exclusive, as `decode_spans` gives them;
+    words: size of the second axis; lengths (batch,): words of each row, all of them by default.
+    A word's tag under a span (B, I, and E, S for BIOES) gets the span's confidence; spans that agree on a tag add up to
+    at most 1; what no span claims goes to O, and a word that is claimed by more than 1 in all is scaled down to 1.
+    Returns float32 (batch, words, tags), zero beyond a row's length.
+    Raises ValueError for a span outside its row or of an unknown type.
+    """
+    batch, tags = len(spans), len(scheme.tags)
+    claimed = torch.zeros(batch, words, tags)
+    limits = torch.full((batch,), words) if lengths is None else lengths.cpu()
+    flat = [(row, *span) for row, found in enumerate(spans) for span in found]
+    if flat:
+        confidence = torch.tensor([span[4] for span in flat], dtype=torch.float32)
+        row, start, end, kind = torch.tensor([span[:4] for span in flat]).T
+        wrong = (start < 0) | (start >= end) | (end > limits[row]) | (kind < 0) | (kind >= len(scheme.types))
+        if wrong.any():
+            raise ValueError(f"span {flat[int(wrong.nonzero()[0])][1:]} does not fit its row or the entity types")
+        width = (tags - 1) // len(scheme.types)
+        begin = 1 + kind * width
+        span = torch.repeat_interleave(torch.arange(len(flat)), end - start)
+        offset = torch.arange(len(span)) - (torch.cumsum(end - start, 0) - (end - start))[span]
+        tag = begin[span] + (offset > 0)
+        if scheme.scheme == "BIOES":
+            alone = (end - start == 1)[span]
+            tag = torch.where(offset == (end - start)[span] - 1, begin[span] + torch.where(alone, 3, 2), tag)
+        claimed.index_put_((row[span], start[span] + offset, tag), confidence[span], accumulate=True)
+        claimed.clamp_(max=1.0)
+    total = claimed.sum(-1, keepdim=True)
+    claimed = claimed / total.clamp(min=1.0)
+    claimed[..., 0] = (1.0 - total[..., 0]).clamp(min=0.0)
+    return claimed * (torch.arange(words) < limits[:, None])[..., None]

@@ -1,0 +1,160 @@
+"""Sequence labelling: an encoder, optionally a BiLSTM, and a CRF or softmax over the words' tags."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers.utils import ModelOutput
+
+from common.text.labels import LabelScheme
+from models.crf import CRF
+from models.heads import Head, HeadConfig, MultiSampleDropout
+from models.recurrent import BidirectionalLSTM
+
+IGNORED = -100
+
+
+class TaggerConfig(HeadConfig):
+    """Settings of `Tagger`.
+
+    types: entity types. scheme: "BIO" or "BIOES". head: "crf" or "softmax". recurrent_size: output size of the BiLSTM
+    between encoder and head, 0 for none. layer_norm: normalise what the head reads. Others: see `HeadConfig`.
+    """
+
+    model_type = "tagger"
+
+    types: list[str] | tuple[str, ...] = ("a",)
+    scheme: str = "BIO"
+    head: str = "crf"
+    recurrent_size: int = 0
+    layer_norm: bool = False
+
+    def __post_init__(self, **kwargs) -> None:
+        super().__post_init__(**kwargs)
+        self.types = list(self.types)
+        self.id2label = dict(enumerate(LabelScheme(tuple(self.types), self.scheme).tags))
+        self.label2id = {tag: number for number, tag in self.id2label.items()}
+        if self.head not in ("crf", "softmax"):
+            raise ValueError(f"unknown tagger head {self.head!r}: expected crf or softmax")
+        if self.recurrent_size % 2:
+            raise ValueError(f"recurrent_size holds two directions and must be even, got {self.recurrent_size}")
+
+
+@dataclass
+class TaggerOutput(ModelOutput):
+    """loss: scalar, with labels. logits: emissions (batch, words, tags)."""
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+
+
+def gather_words(hidden: Tensor, word_positions: Tensor) -> Tensor:
+    """Hidden states of the words' first pieces.
+
+    hidden (batch, length, features); word_positions (batch, words), indices in length, -1 for padding.
+    Returns (batch, words, features), zero at padding.
+    """
+    index = word_positions.clamp(min=0)[..., None].expand(-1, -1, hidden.shape[-1])
+    return hidden.gather(1, index) * (word_positions >= 0)[..., None]
+
+
+class Tagger(Head):
+    """Encoder -> words -> [BiLSTM] -> [layer norm] -> [multi-sample dropout] -> linear -> CRF or softmax.
+
+    The words are gathered before anything else, so that special tokens, padding and continuation pieces never reach
+    the BiLSTM or the CRF. The loss is a mean over labelled words with either head, so that learning rates and
+    gradient clipping mean the same for both.
+    Source: Huang, Xu and Yu 2015 (BiLSTM-CRF); Lample et al. 2016, section 2.
+    """
+
+    config_class = TaggerConfig
+
+    def add_layers(self, config: TaggerConfig) -> None:
+        self.scheme = LabelScheme(tuple(config.types), config.scheme)
+        size = config.encoder.hidden_size
+        self.recurrent = BidirectionalLSTM(size, config.recurrent_size) if config.recurrent_size else None
+        size = config.recurrent_size or size
+        self.layer_norm = nn.LayerNorm(size) if config.layer_norm else None
+        self.dropout = MultiSampleDropout(config.dropout, config.multi_sample_dropout)
+        self.classifier = nn.Linear(size, len(self.scheme.tags))
+        self.crf = None
+        if config.head == "crf":
+            self.crf = CRF(len(self.scheme.tags), batch_first=True)
+            # from_pretrained builds the head without storage ("meta") and then reads the masks from the checkpoint.
+            if not self.crf.start_allowed.is_meta:
+                self.crf.forbid(*(torch.from_numpy(~allowed) for allowed in self.scheme.allowed()))
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        word_positions: Tensor | None = None,
+        labels: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+    ) -> TaggerOutput:
+        """Emissions, and the loss where there are labels.
+
+        input_ids, attention_mask, token_type_ids (batch, length); word_positions (batch, words), -1 for padding;
+        labels (batch, words), tag ids, -100 for words without a label (they take no part in the loss).
+        Returns `TaggerOutput`; several dropout samples give the mean loss and the mean of their emissions.
+        """
+        if word_positions is None:
+            raise ValueError("a tagger needs word_positions (batch, words): where each word's first piece stands")
+        embedded = {} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
+        hidden = self.encode(input_ids, attention_mask, token_type_ids, **embedded).last_hidden_state
+        words = gather_words(hidden, word_positions)
+        if self.recurrent is not None:
+            words = self.recurrent(words, word_positions >= 0)[-1]
+        if self.layer_norm is not None:
+            words = self.layer_norm(words)
+        samples = self.classifier(self.dropout(words))
+        loss = None
+        if labels is not None:
+            loss = self._loss(samples, labels.masked_fill(word_positions < 0, IGNORED))
+        return TaggerOutput(loss=loss, logits=samples.mean(0))
+
+    def _loss(self, samples: Tensor, labels: Tensor) -> Tensor:
+        """samples (samples, batch, words, tags), labels (batch, words). Returns the mean loss of a labelled word."""
+        count, size = samples.shape[0], samples.shape[-1]
+        labelled = labels != IGNORED
+        if not labelled.any():
+            return samples.sum() * 0.0
+        if self.crf is None:
+            repeated = labels.expand(count, *labels.shape)
+            return F.cross_entropy(samples.float().flatten(0, -2), repeated.flatten(), ignore_index=IGNORED)
+        # Words without a label leave the sequence, as special tokens do; rows without a labelled word leave the batch.
+        rows = labelled.any(1)
+        labels, samples = labels[rows], samples[:, rows]
+        order = (labels == IGNORED).to(torch.uint8).argsort(dim=1, stable=True)
+        labels = labels.gather(1, order).repeat(count, 1)
+        index = order.repeat(count, 1)[..., None].expand(-1, -1, size)
+        emissions = samples.flatten(0, 1).gather(1, index)
+        return -self.crf(emissions, labels, mask=labels != IGNORED, reduction="token_mean")
+
+    def _probabilities(self, **batch: Tensor) -> Tensor:
+        """Tag marginals (CRF) or softmax, (batch, words, tags), zero at padding; at least float32."""
+        emissions = self(**batch).logits
+        inside = batch["word_positions"] >= 0
+        if self.crf is None:
+            return emissions.float().softmax(-1) * inside[..., None]
+        return self.crf.marginals(emissions.float(), _with_a_word(inside)) * inside[..., None]
+
+    @torch.no_grad()
+    def decode(self, emissions: Tensor, word_positions: Tensor) -> list[list[int]]:
+        """Best tag ids of each row: Viterbi with a CRF, else each word's best tag.
+
+        emissions (batch, words, tags), the logits of `forward`; word_positions (batch, words), -1 for padding.
+        Returns one list a row, as long as the row has words.
+        """
+        inside = word_positions >= 0
+        best = emissions.argmax(-1).tolist() if self.crf is None else self.crf.decode(emissions, _with_a_word(inside))
+        return [tags[:length] for tags, length in zip(best, inside.sum(1).tolist(), strict=True)]
+
+
+def _with_a_word(inside: Tensor) -> Tensor:
+    """A CRF has no empty sequences: a row without words gets one, and its result is thrown away."""
+    inside = inside.clone()
+    inside[:, 0] = True
+    return inside

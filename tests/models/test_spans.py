@@ -1,0 +1,167 @@
+"""Pointers find flat, nested and overlapping entities, and blend with tag marginals."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from common.text.labels import LabelScheme
+from models.encoders import load_encoder
+from models.spans import SpanPointerTagger, decode_spans, span_tag_probabilities
+
+# Words of the three texts that carry a start, an end: (row, word, type).
+STARTS, ENDS = [(0, 0, 0), (0, 1, 1), (0, 3, 0), (2, 0, 1)], [(0, 2, 0), (0, 1, 1), (0, 4, 0), (2, 3, 1)]
+ACTIVATIONS = ["sigmoid", "softmax"]
+
+
+def labels(places: list[tuple[int, int, int]]) -> torch.Tensor:
+    tensor = torch.zeros(3, 6, 2, dtype=torch.long)
+    for place in places:
+        tensor[place] = 1
+    tensor[1, 2:] = tensor[2, 4:] = -100
+    return tensor
+
+
+def model_of(encoder, **settings) -> SpanPointerTagger:
+    torch.manual_seed(0)
+    return SpanPointerTagger.from_encoder(encoder, types=["a", "b"], **settings).eval()
+
+
+def probabilities(pointers: list[tuple[int, int]], words: int, types: int = 1) -> torch.Tensor:
+    tensor = torch.full((1, words, types), 0.1)
+    for word, kind in pointers:
+        tensor[0, word, kind] = 0.9
+    return tensor
+
+
+def found(starts: list, ends: list, max_length: int = 9, types: int = 2, **settings) -> list[tuple[int, int, int]]:
+    rows = decode_spans(probabilities(starts, 6, types), probabilities(ends, 6, types), max_length, **settings)
+    return [span[:3] for span in rows[0]]
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_it_learns_three_sentences_by_heart_and_comes_back(encoder, activation: str, tagged: dict, tmp_path) -> None:
+    model = model_of(encoder, activation=activation, recurrent_size=16, layer_norm=True, dropout=0.0).train()
+    model.encoder.eval()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.02)
+    for _ in range(120):
+        optimizer.zero_grad()
+        model(**tagged, start_labels=labels(STARTS), end_labels=labels(ENDS)).loss.backward()
+        optimizer.step()
+    model.save_pretrained(tmp_path)
+    for each in (model, SpanPointerTagger.from_pretrained(tmp_path)):
+        starts, ends = each.probabilities(**tagged).unbind(2)
+        spans = [[span[:3] for span in row] for row in decode_spans(starts, ends, max_length=6)]
+        assert spans == [[(0, 3, 0), (1, 2, 1), (3, 5, 0)], [], [(0, 4, 1)]]
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_the_loss_is_a_mean_over_labelled_words(encoder, activation: str, tagged: dict) -> None:
+    model = model_of(encoder, activation=activation, multi_sample_dropout=2, dropout=0.0, positive_weight=1.0)
+    logits = model(**tagged).logits
+    expected = 0.0
+    for pointer, targets in enumerate((labels(STARTS), labels(ENDS))):
+        kept = targets[..., 0] >= 0
+        chosen, target = logits[:, :, pointer][kept], targets[kept]
+        if activation == "sigmoid":
+            expected += F.binary_cross_entropy_with_logits(chosen, target.float(), reduction="sum") / kept.sum()
+        else:
+            classes = torch.where(target.any(-1), target.argmax(-1) + 1, 0)
+            expected += F.cross_entropy(F.pad(chosen, (1, 0)), classes)
+    for training in (False, True):
+        model.train(training)
+        model.encoder.eval()
+        loss = model(**tagged, start_labels=labels(STARTS), end_labels=labels(ENDS)).loss
+        torch.testing.assert_close(loss, expected)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_each_text_is_read_the_same_alone_and_in_a_batch(encoder, activation: str, tagged: dict) -> None:
+    model = model_of(encoder, activation=activation, recurrent_size=4)
+    together = model.probabilities(**tagged)
+    for row, (length, words) in enumerate(((9, 6), (5, 2), (7, 4))):
+        alone = {
+            name: value[row : row + 1, : words if name == "word_positions" else length]
+            for name, value in tagged.items()
+        }
+        torch.testing.assert_close(model.probabilities(**alone)[0], together[row, :words], atol=1e-5, rtol=1e-4)
+        assert not together[row, words:].any()
+
+
+def test_every_family_takes_a_step_and_comes_back(checkpoint, tagged: dict, tmp_path) -> None:
+    model = model_of(load_encoder(checkpoint)).train()
+    before = model.classifier.weight.detach().clone()
+    model(**tagged, start_labels=labels(STARTS), end_labels=labels(ENDS)).loss.backward()
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
+    assert not torch.equal(model.classifier.weight, before)
+    model.save_pretrained(tmp_path)
+    loaded = SpanPointerTagger.from_pretrained(tmp_path)
+    for name, value in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value), name
+
+
+def test_flat_nested_and_overlapping_entities_are_matched_as_brackets() -> None:
+    assert found([(0, 0), (3, 0)], [(1, 0), (4, 0)]) == [(0, 2, 0), (3, 5, 0)]
+    assert found([(2, 1)], [(2, 1)]) == [(2, 3, 1)]
+    assert found([(0, 0), (1, 0)], [(2, 0), (3, 0)]) == [(0, 4, 0), (1, 3, 0)]
+    assert found([(0, 0), (1, 1)], [(2, 0), (3, 1)]) == [(0, 3, 0), (1, 4, 1)]
+
+
+def test_lone_pointers_are_dropped_or_share_a_partner() -> None:
+    assert found([(0, 0), (2, 0)], [(3, 0)]) == [(2, 4, 0)]
+    assert found([(0, 0)], [(1, 0), (3, 0)]) == [(0, 2, 0)]
+    assert found([(0, 0)], [(1, 0), (3, 0)], share_pointers=True) == [(0, 2, 0), (0, 4, 0)]
+    assert found([(0, 0), (2, 0)], [(3, 0)], share_pointers=True) == [(0, 4, 0), (2, 4, 0)]
+    assert found([(3, 0)], [(1, 0)], share_pointers=True) == []
+
+
+def test_long_spans_and_weak_pointers_are_no_entities() -> None:
+    assert found([(0, 0)], [(3, 0)], max_length=3) == []
+    assert found([(0, 0)], [(3, 0)], max_length=4) == [(0, 4, 0)]
+    assert found([(0, 0)], [(3, 0)], threshold=0.95) == []
+    ((span,),) = decode_spans(torch.tensor([[[0.8], [0.0]]]), torch.tensor([[[0.0], [0.6]]]), 5)
+    assert span[:3] == (0, 2, 0) and math.isclose(span[3], math.sqrt(0.48), rel_tol=1e-6)
+    assert decode_spans(torch.zeros(2, 0, 1), torch.zeros(2, 0, 1), 5) == [[], []]
+    with pytest.raises(ValueError, match="max_length"):
+        found([], [], max_length=0)
+    with pytest.raises(ValueError, match="must both be"):
+        decode_spans(torch.zeros(1, 2, 1), torch.zeros(1, 3, 1), 5)
+
+
+@pytest.mark.parametrize("scheme", ["BIO", "BIOES"])
+def test_certain_flat_spans_become_the_tags_of_the_scheme(scheme: str) -> None:
+    labels_of = LabelScheme(("a", "b"), scheme)
+    spans = [[(0, 3, 0, 1.0), (3, 4, 1, 1.0)], [], [(1, 2, 0, 1.0), (2, 4, 1, 1.0)]]
+    lengths = torch.tensor([6, 2, 4])
+    marginals = span_tag_probabilities(spans, 6, labels_of, lengths)
+    for row, length in enumerate(lengths.tolist()):
+        named = [(start, end, labels_of.types[kind]) for start, end, kind, _ in spans[row]]
+        expected = F.one_hot(torch.from_numpy(labels_of.encode(named, length)), len(labels_of.tags)).float()
+        assert torch.equal(marginals[row, :length], expected) and not marginals[row, length:].any()
+
+
+def test_doubt_goes_to_the_outside_tag_and_rivals_share() -> None:
+    scheme = LabelScheme(("a", "b"))
+    spans = [[(0, 2, 0, 0.6), (1, 3, 1, 0.7), (1, 2, 1, 0.2)]]
+    expected = torch.tensor(
+        [
+            [0.4, 0.6, 0.0, 0.0, 0.0],
+            [0.0, 0.0, 0.6 / 1.5, 0.9 / 1.5, 0.0],
+            [0.3, 0.0, 0.0, 0.0, 0.7],
+        ]
+    )
+    torch.testing.assert_close(span_tag_probabilities(spans, 3, scheme)[0], expected)
+    agreeing = span_tag_probabilities([[(0, 1, 0, 0.8), (0, 2, 0, 0.9)]], 2, scheme)
+    torch.testing.assert_close(agreeing[0, 0], torch.tensor([0.0, 1.0, 0.0, 0.0, 0.0]))
+    with pytest.raises(ValueError, match=r"\(1, 3, 0, 0.5\)"):
+        span_tag_probabilities([[(1, 3, 0, 0.5)]], 4, scheme, torch.tensor([2]))
+
+
+def test_misuse_is_named(encoder, tagged: dict) -> None:
+    with pytest.raises(ValueError, match="expected sigmoid or softmax"):
+        model_of(encoder, activation="relu")
+    with pytest.raises(ValueError, match="start_labels and end_labels, or neither"):
+        model_of(encoder)(**tagged, start_labels=labels(STARTS))
+    with pytest.raises(ValueError, match="needs word_positions"):
+        model_of(encoder)(tagged["input_ids"])
