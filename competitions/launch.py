@@ -72,9 +72,10 @@ def _shrink(values: dict[str, Any]) -> None:
 
 
 def _stages() -> dict[str, Callable[[Contest], Any]]:
+    from common.stages.prepare import prepare
+
     from common.stages.ensemble import ensemble
     from common.stages.outputs import check, predict, score
-    from common.stages.prepare import prepare
     from common.stages.train import train
 
     return {"prepare": prepare, "train": train, "ensemble": ensemble, "check": check, "score": score, "predict": predict}
