@@ -89,6 +89,24 @@ def no_loading_report() -> Iterator[None]:
         logger.setLevel(level)
 
 
+def longest_input(source: str | Path | dict) -> int:
+    """How many tokens an encoder takes, special tokens included; a very large number where nothing limits it.
+
+    source: hub id or folder, or the settings of a new encoder. RoBERTa's position table begins after its padding id, so
+    that it takes fewer tokens than it has rows. Raises as `load_encoder`.
+    """
+    if isinstance(source, dict):
+        settings = dict(source)
+        config = AutoConfig.for_model(settings.pop("model_type"), **settings)
+    else:
+        config = _load_config(str(source))
+    rows = getattr(config, "max_position_embeddings", None)
+    if not rows or rows < 0:
+        return 1_000_000
+    shifted = config.model_type in ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "data2vec-text")
+    return rows - (config.pad_token_id or 0) - 1 if shifted else rows
+
+
 def _without_pooler(config: PretrainedConfig) -> dict[str, bool]:
     model_class = AutoModel._model_mapping.get(type(config), None)
     if isinstance(model_class, (list, tuple)):

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutput
@@ -16,6 +17,9 @@ class RecurrentConfig(PretrainedConfig):
     spatial_dropout: share of embedding features dropped for a whole text at once. embedding_dropout: of single values.
     dropout: of the values between layers and of the output. layer_norm: normalise the output.
     initializer_range: standard deviation of fresh embeddings (vectors far smaller than 0.1 start an LSTM slowly).
+    bigram_size: features of an embedding of each pair of neighbouring tokens, looked up for (left, own) and (own, right);
+    0 for none. bigrams: how many pairs have one. bigram_dropout: share of pairs that lose theirs in training.
+    skip: the output ends with the embeddings themselves; hidden_size counts them, so that the LSTM has the rest of it.
     """
 
     model_type = "recurrent"
@@ -32,16 +36,31 @@ class RecurrentConfig(PretrainedConfig):
     dropout: float = 0.1
     layer_norm: bool = True
     initializer_range: float = 0.1
+    bigram_size: int = 0
+    bigrams: int = 0
+    bigram_dropout: float = 0.0
+    skip: bool = False
 
     def __post_init__(self, **kwargs) -> None:
         super().__post_init__(**kwargs)
-        if self.hidden_size % 2:
-            raise ValueError(f"hidden_size holds two directions of one size and must be even, got {self.hidden_size}")
+        if self.lstm_size % 2 or self.lstm_size < 2:
+            raise ValueError(f"the LSTM holds two directions of one size: hidden_size={self.hidden_size} leaves it "
+                             f"{self.lstm_size}, expected an even number above 0")  # fmt: skip
         if min(self.vocab_size, self.embedding_size, self.hidden_size, self.num_layers) < 1:
             raise ValueError("vocab_size, embedding_size, hidden_size and num_layers must be at least 1")
-        for name in ("token_dropout", "spatial_dropout", "embedding_dropout", "dropout"):
+        for name in ("token_dropout", "spatial_dropout", "embedding_dropout", "dropout", "bigram_dropout"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
+
+    @property
+    def input_size(self) -> int:
+        """Features of a token as the LSTM sees it."""
+        return self.embedding_size + 2 * self.bigram_size
+
+    @property
+    def lstm_size(self) -> int:
+        """Features that the LSTM puts out, both directions together."""
+        return self.hidden_size - (self.input_size if self.skip else 0)
 
     @property
     def num_hidden_layers(self) -> int:
@@ -121,7 +140,12 @@ class RecurrentEncoder(PreTrainedModel):
         self.embedding_dropout = nn.Dropout(config.embedding_dropout)
         # Dropout1d drops whole rows of a (batch, rows, columns) tensor.
         self.spatial_dropout = nn.Dropout1d(config.spatial_dropout)
-        self.lstm = BidirectionalLSTM(config.embedding_size, config.hidden_size, config.num_layers, config.dropout)
+        self.bigram_embeddings = None
+        if config.bigram_size:
+            # Row 0 is every pair that has no embedding of its own.
+            self.bigram_embeddings = nn.Embedding(config.bigrams + 1, config.bigram_size, padding_idx=0)
+            self.register_buffer("bigram_keys", torch.zeros(config.bigrams, dtype=torch.long))
+        self.lstm = BidirectionalLSTM(config.input_size, config.lstm_size, config.num_layers, config.dropout)
         self.LayerNorm = nn.LayerNorm(config.hidden_size) if config.layer_norm else None
         self.dropout = nn.Dropout(config.dropout)
         self.post_init()
@@ -161,6 +185,27 @@ class RecurrentEncoder(PreTrainedModel):
             if self.config.pad_token_id is not None:
                 self.embeddings.weight[self.config.pad_token_id] = 0.0
 
+    def load_bigrams(self, keys: Tensor) -> None:
+        """Names the pairs of tokens that have an embedding.
+
+        keys (config.bigrams,): left id * vocab_size + right id, ascending. Raises ValueError for another number of them.
+        """
+        if self.bigram_embeddings is None or keys.shape != self.bigram_keys.shape:
+            raise ValueError(f"{len(keys)} bigrams for an encoder with room for {self.config.bigrams}")
+        self.bigram_keys.copy_(keys)
+
+    def _bigrams(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+        """Embeddings of (left, own) and (own, right) for each token: (batch, length, 2 * bigram_size)."""
+        keys = input_ids[:, :-1] * self.config.vocab_size + input_ids[:, 1:]
+        places = torch.searchsorted(self.bigram_keys, keys).clamp(max=max(0, self.config.bigrams - 1))
+        known = mask[:, 1:].bool()
+        known = known & (self.bigram_keys[places] == keys) if self.config.bigrams else known & False
+        pairs = F.pad(torch.where(known, places + 1, 0), (1, 1))
+        both = torch.stack([pairs[:, :-1], pairs[:, 1:]], dim=-1)
+        if self.training and self.config.bigram_dropout:
+            both = both.masked_fill(torch.rand(both.shape, device=both.device) < self.config.bigram_dropout, 0)
+        return self.bigram_embeddings(both).flatten(-2)
+
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -182,6 +227,10 @@ class RecurrentEncoder(PreTrainedModel):
         shape = (input_ids if inputs_embeds is None else inputs_embeds).shape[:2]
         device = (input_ids if inputs_embeds is None else inputs_embeds).device
         mask = torch.ones(shape, device=device) if attention_mask is None else attention_mask
+        if self.bigram_embeddings is not None and input_ids is None:
+            raise ValueError("bigram embeddings need input_ids: inputs_embeds say nothing about neighbouring tokens")
+        # Pairs are looked up before tokens are dropped: a dropped token must not be guessed from, but its pairs may be.
+        bigrams = None if self.bigram_embeddings is None else self._bigrams(input_ids, mask)
         lost = None
         if self.training and self.config.token_dropout:
             lost = torch.rand(shape, device=device) < self.config.token_dropout
@@ -190,9 +239,12 @@ class RecurrentEncoder(PreTrainedModel):
                 input_ids, lost = input_ids.masked_fill(lost & mask.bool(), self.config.unk_token_id), None
             inputs_embeds = self.embeddings(input_ids)
         x = inputs_embeds if lost is None else inputs_embeds.masked_fill(lost[..., None], 0.0)
+        if bigrams is not None:
+            x = torch.cat([x, bigrams], dim=-1)
         x = self.embedding_dropout(self.spatial_dropout(x.transpose(1, 2)).transpose(1, 2))
         layers = self.lstm(x, mask)
-        last = self.dropout(layers[-1] if self.LayerNorm is None else self.LayerNorm(layers[-1]))
+        last = torch.cat([layers[-1], x], dim=-1) if self.config.skip else layers[-1]
+        last = self.dropout(last if self.LayerNorm is None else self.LayerNorm(last))
         wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         return BaseModelOutput(last_hidden_state=last, hidden_states=(x, *layers[:-1], last) if wanted else None)
 

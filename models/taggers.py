@@ -135,11 +135,18 @@ class Tagger(Head):
 
     def _probabilities(self, **batch: Tensor) -> Tensor:
         """Tag marginals (CRF) or softmax, (batch, words, tags), zero at padding; at least float32."""
-        emissions = self(**batch).logits
-        inside = batch["word_positions"] >= 0
+        return self.marginals(self(**batch).logits, batch["word_positions"])
+
+    @torch.no_grad()
+    def marginals(self, emissions: Tensor, word_positions: Tensor) -> Tensor:
+        """Tag probabilities of emissions (batch, words, tags), the logits of `forward`; zero at padding, float32.
+
+        word_positions (batch, words), -1 for padding.
+        """
+        inside, emissions = word_positions >= 0, emissions.float()
         if self.crf is None:
-            return emissions.float().softmax(-1) * inside[..., None]
-        return self.crf.marginals(emissions.float(), _with_a_word(inside)) * inside[..., None]
+            return emissions.softmax(-1) * inside[..., None]
+        return self.crf.marginals(emissions, _with_a_word(inside)) * inside[..., None]
 
     @torch.no_grad()
     def decode(self, emissions: Tensor, word_positions: Tensor) -> list[list[int]]:

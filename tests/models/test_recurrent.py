@@ -87,3 +87,31 @@ def test_bad_settings_are_named() -> None:
         RecurrentConfig(token_dropout=1.0)
     with pytest.raises(ValueError, match="exactly one"):
         small()(attention_mask=torch.ones(1, 1))
+
+
+def test_bigrams_are_looked_up_for_both_neighbours_and_padding_has_none():
+    config = RecurrentConfig(vocab_size=10, embedding_size=4, hidden_size=8, bigram_size=2, bigrams=2)
+    encoder = RecurrentEncoder(config).eval()
+    encoder.load_bigrams(torch.tensor([2 * 10 + 3, 3 * 10 + 4]))
+    found = encoder._bigrams(torch.tensor([[2, 3, 4, 0]]), torch.tensor([[1, 1, 1, 0]]))
+    none, first, second = encoder.bigram_embeddings.weight
+    expected = torch.stack([torch.cat(pair) for pair in ((none, first), (first, second), (second, none), (none, none))])
+    assert torch.equal(found[0], expected)
+
+
+def test_skip_ends_the_output_with_the_embeddings():
+    config = RecurrentConfig(vocab_size=10, embedding_size=4, hidden_size=10, skip=True, layer_norm=False)
+    encoder = RecurrentEncoder(config).eval()
+    ids = torch.tensor([[2, 3, 4]])
+    assert torch.equal(encoder(ids).last_hidden_state[..., 6:], encoder.embeddings(ids))
+    assert encoder.lstm.forwards[0].hidden_size == 3
+
+
+def test_bigrams_survive_saving(tmp_path):
+    config = RecurrentConfig(vocab_size=10, embedding_size=4, hidden_size=16, bigram_size=2, bigrams=3, skip=True)
+    encoder = RecurrentEncoder(config).eval()
+    encoder.load_bigrams(torch.tensor([11, 23, 34]))
+    encoder.save_pretrained(tmp_path)
+    again = RecurrentEncoder.from_pretrained(tmp_path).eval()
+    ids = torch.tensor([[1, 1, 2, 3, 4]])
+    assert torch.equal(again(ids).last_hidden_state, encoder(ids).last_hidden_state)
