@@ -19,6 +19,8 @@ class RecurrentConfig(PretrainedConfig):
     initializer_range: standard deviation of fresh embeddings (vectors far smaller than 0.1 start an LSTM slowly).
     bigram_size: features of an embedding of each pair of neighbouring tokens, looked up for (left, own) and (own, right);
     0 for none. bigrams: how many pairs have one. bigram_dropout: share of pairs that lose theirs in training.
+    bigram_initializer_range: standard deviation of fresh bigram embeddings; small, since most pairs are rare and what
+    training does not reach stays as it began.
     skip: the output ends with the embeddings themselves; hidden_size counts them, so that the LSTM has the rest of it.
     """
 
@@ -39,6 +41,7 @@ class RecurrentConfig(PretrainedConfig):
     bigram_size: int = 0
     bigrams: int = 0
     bigram_dropout: float = 0.0
+    bigram_initializer_range: float = 0.05
     skip: bool = False
 
     def __post_init__(self, **kwargs) -> None:
@@ -153,6 +156,10 @@ class RecurrentEncoder(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.LSTM):
             initialise_lstm(module)
+        elif module is self.bigram_embeddings:
+            init.normal_(module.weight, mean=0.0, std=self.config.bigram_initializer_range)
+            if not getattr(module.weight, "_is_hf_initialized", False):
+                init.zeros_(module.weight[0])
         else:
             super()._init_weights(module)
 

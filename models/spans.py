@@ -84,7 +84,7 @@ class SpanPointerTagger(Head):
         input_ids, attention_mask, token_type_ids (batch, length); word_positions (batch, words), -1 for padding;
         start_labels, end_labels (batch, words, types): 1 where an entity of the type starts, where its last word
         stands, else 0; -100 for words without a label.
-        Returns `SpanPointerOutput`; the loss is a mean over labelled words, of the sum over starts and ends.
+        Returns `SpanPointerOutput`; the loss is summed over a row's words and averaged over rows, as a tagger's is.
         Raises ValueError without word_positions, or with only one of the two labels.
         """
         if word_positions is None:
@@ -121,8 +121,7 @@ class SpanPointerTagger(Head):
             none = 1.0 - targets.sum(-1, keepdim=True)
             scores = F.pad(samples, (1, 0)).log_softmax(-1)
             losses, counted = -(torch.cat([none, targets], dim=-1) * scores).sum(-1), labelled.all(-1)
-        words = counted.any(-1).sum().clamp(min=1)
-        return (losses * counted).sum() / (words * samples.shape[0])
+        return (losses * counted).sum() / (samples.shape[0] * samples.shape[1])
 
     def _probabilities(self, **batch: Tensor) -> Tensor:
         """Start and end probabilities, (batch, words, 2, types), zero at padding; at least float32."""

@@ -63,8 +63,8 @@ class Tagger(Head):
     """Encoder -> words -> [BiLSTM] -> [layer norm] -> [multi-sample dropout] -> linear -> CRF or softmax.
 
     The words are gathered before anything else, so that special tokens, padding and continuation pieces never reach
-    the BiLSTM or the CRF. The loss is a mean over labelled words with either head, so that learning rates and
-    gradient clipping mean the same for both.
+    the BiLSTM or the CRF. With either head the loss is summed over a row's words and averaged over rows: where batches
+    hold rows of like length, a mean over words would give those of short rows many times the weight of others.
     Source: Huang, Xu and Yu 2015 (BiLSTM-CRF); Lample et al. 2016, section 2.
     """
 
@@ -116,14 +116,17 @@ class Tagger(Head):
         return TaggerOutput(loss=loss, logits=samples.mean(0))
 
     def _loss(self, samples: Tensor, labels: Tensor) -> Tensor:
-        """samples (samples, batch, words, tags), labels (batch, words). Returns the mean loss of a labelled word."""
-        count, size = samples.shape[0], samples.shape[-1]
+        """samples (samples, batch, words, tags), labels (batch, words). Returns the mean over rows of their losses."""
+        count, batch, size = samples.shape[0], samples.shape[1], samples.shape[-1]
         labelled = labels != IGNORED
         if not labelled.any():
             return samples.sum() * 0.0
         if self.crf is None:
             repeated = labels.expand(count, *labels.shape)
-            return F.cross_entropy(samples.float().flatten(0, -2), repeated.flatten(), ignore_index=IGNORED)
+            total = F.cross_entropy(
+                samples.float().flatten(0, -2), repeated.flatten(), ignore_index=IGNORED, reduction="sum"
+            )
+            return total / (count * batch)
         # Words without a label leave the sequence, as special tokens do; rows without a labelled word leave the batch.
         rows = labelled.any(1)
         labels, samples = labels[rows], samples[:, rows]
@@ -131,7 +134,7 @@ class Tagger(Head):
         labels = labels.gather(1, order).repeat(count, 1)
         index = order.repeat(count, 1)[..., None].expand(-1, -1, size)
         emissions = samples.flatten(0, 1).gather(1, index)
-        return -self.crf(emissions, labels, mask=labels != IGNORED, reduction="token_mean")
+        return -self.crf(emissions, labels, mask=labels != IGNORED, reduction="sum") / (count * batch)
 
     def _probabilities(self, **batch: Tensor) -> Tensor:
         """Tag marginals (CRF) or softmax, (batch, words, tags), zero at padding; at least float32."""

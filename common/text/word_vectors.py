@@ -41,11 +41,16 @@ def train_word_vectors(
 
 
 def embedding_matrix(
-    vocabulary: Mapping[str, int], vectors: Mapping[str, np.ndarray], padding: int | None = 0, seed: int = 0
+    vocabulary: Mapping[str, int],
+    vectors: Mapping[str, np.ndarray],
+    padding: int | None = 0,
+    seed: int = 0,
+    spread: float | None = None,
 ) -> np.ndarray:
     """An embedding matrix for a vocabulary: trained vectors where there are any, noise of the same spread elsewhere.
 
     vocabulary: id of each word. vectors: (size,) of each word. padding: the id whose row is zero, None for none.
+    spread: standard deviation that all values are scaled to (word2vec's depends on the text's size); None leaves them.
     Returns float32 (highest id + 1, size). Raises ValueError when no word of the vocabulary has a vector.
     """
     known = [(number, vectors[word]) for word, number in vocabulary.items() if word in vectors]
@@ -54,6 +59,8 @@ def embedding_matrix(
             f"none of {len(vocabulary):,} words has a vector: vectors and vocabulary are of different text"
         )
     ids, rows = np.array([number for number, _ in known]), np.stack([row for _, row in known])
+    if spread is not None:
+        rows = rows * (spread / max(float(rows.std()), 1e-12))
     noise = np.random.default_rng(seed).standard_normal((max(vocabulary.values()) + 1, rows.shape[1]))
     matrix = (noise * rows.std()).astype(np.float32)
     matrix[ids] = rows
