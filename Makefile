@@ -1,8 +1,8 @@
-# make setup: .venv with everything. make test: every test. make lint: ruff.
+# make setup: .venv with everything. make demo: both contests on demo data. make test: every test. make lint: ruff.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup test lint
+.PHONY: setup demo test lint
 
 setup: .venv/ready
 
@@ -11,6 +11,9 @@ setup: .venv/ready
 	$(BIN)/pip install --quiet "$$(grep ^torch== requirements.txt)"
 	$(BIN)/pip install --quiet -r requirements.txt
 	touch $@
+
+demo: setup
+	$(BIN)/python -m competitions.demo
 
 lint: setup
 	$(BIN)/ruff check .

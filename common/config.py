@@ -25,6 +25,9 @@ def read_config(files: list[Path], words: list[str]) -> DictConfig:
     """
     try:
         layers = [OmegaConf.load(existing(file, "a YAML config", "check --config")) for file in files]
+        for file, layer in zip(files, layers, strict=True):
+            if not isinstance(layer, DictConfig):
+                raise ConfigError(f"config {file} holds a list: expected `key: value` lines, such as folds: 5")
         for word in words:
             if "=" not in word or word.startswith("="):
                 raise ConfigError(f"cannot read the argument {word!r}: expected key=value, such as folds=5")

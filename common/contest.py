@@ -33,7 +33,7 @@ class RunConfig:
     run: the run's name; output_dir: its folder, by default outputs/<contest>/<run>. data_dir: the official files.
     encoder: hub id, local folder, or the name of a built-in architecture; members refer to it as ${encoder}.
     folds, fold_seed: how the training rows are cut. seeds: each fold is trained once per seed.
-    use: the members to train; members: the settings of each, by name, with `kind` saying what it is.
+    use: the members to train; encoder_use: those that join them when `encoder` is set. members: the settings of each, by name, with `kind` saying what it is.
     only: MEMBER, MEMBER/fold-2 or MEMBER/fold-2/seed-1 trains just that part of the run.
     workers: units trained side by side; 0 picks one a core on a CPU and one on a GPU.
     smoke: a few dozen lines through every stage. max_rows: cut the training and test rows (0 keeps all).
@@ -48,6 +48,7 @@ class RunConfig:
     fold_seed: int = 1
     seeds: list[int] = field(default_factory=lambda: [1])
     use: list[str] = field(default_factory=list)
+    encoder_use: list[str] = field(default_factory=list)
     members: dict[str, Any] = field(default_factory=dict)
     ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
     only: str = ""
@@ -89,6 +90,8 @@ class Contest(ABC):
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
+        if config.encoder:
+            config.use = list(dict.fromkeys([*config.use, *config.encoder_use]))
         for name in config.use:
             if name not in config.members:
                 raise ConfigError(f"use names a member {name!r} that has no settings{nearest(name, config.members)}")

@@ -105,12 +105,23 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     try:
         yield draft
         if path.is_dir() and draft.is_dir():
-            os.replace(path, workplace / "replaced")
-        os.replace(draft, path)
+            _swap_folders(draft, path, workplace / f"{path.name}.replaced")
+        else:
+            os.replace(draft, path)
     except OSError as error:
         raise _unwritable(path, error) from None
     finally:
         shutil.rmtree(workplace, ignore_errors=True)
+
+
+def _swap_folders(new: Path, path: Path, aside: Path) -> None:
+    """Puts the folder `new` in the place of the folder `path`, which goes to `aside`, or back when the last step fails."""
+    os.replace(path, aside)
+    try:
+        os.replace(new, path)
+    except OSError:
+        os.replace(aside, path)
+        raise
 
 
 def _unwritable(path: Path, error: OSError) -> DataError:

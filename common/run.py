@@ -19,6 +19,9 @@ from common.contest import Contest, Member, RunConfig
 from common.ensembling.scores import Scores
 from common.files import DataError, read_json, write_json
 
+# Settings of one command, not of the run.
+PASSING = ("only", "workers", "input", "output", "prediction", "gold", "submission")
+
 
 @dataclass(frozen=True)
 class Unit:
@@ -65,7 +68,10 @@ class Run:
     def unit_settings(self, unit: Unit, data_digest: str) -> dict[str, Any]:
         """All that decides a unit's result; a finished unit is kept only while this stays the same."""
         own = self.contest.settings[unit.member]
-        shared = {key: getattr(self.config, key) for key in ("folds", "fold_seed")}
+        # What a contest adds to the common settings (label scheme, augmentation, ...) decides results too.
+        common = {field.name for field in dataclasses.fields(RunConfig)} - {"folds", "fold_seed"}
+        shared = {field.name: getattr(self.config, field.name) for field in dataclasses.fields(self.config)
+                  if field.name not in common}  # fmt: skip
         return json.loads(json.dumps({**shared, "data": data_digest, "member": dataclasses.asdict(own)}))
 
     def finished(self, unit: Unit, settings: dict[str, Any] | None = None) -> dict[str, Any] | None:
@@ -105,9 +111,13 @@ class Run:
             emissions.save(self.unit_folder(unit) / f"{part}-emissions.parquet")
         return scores
 
-    def write_settings(self) -> None:
-        """Writes config.yaml (complete) and environment.json."""
-        save_config(self.folder / "config.yaml", {"contest": self.contest.name, **dataclasses.asdict(self.config)})
+    def write_config(self) -> None:
+        """Writes config.yaml: complete but for what a single command says of itself."""
+        settings = {key: value for key, value in dataclasses.asdict(self.config).items() if key not in PASSING}
+        save_config(self.folder / "config.yaml", {"contest": self.contest.name, **settings})
+
+    def write_environment(self) -> None:
+        """Writes environment.json: see `environment`."""
         write_json(self.folder / "environment.json", environment(self.config))
 
     @contextmanager

@@ -5,7 +5,7 @@ Stages:
   train      fit every member on every fold with every seed; what is finished is kept
   ensemble   combine members on out-of-fold scores, write the submission and a report
   check      validate a submission against the test file          [submission=FILE]
-  score      the contest's metric                                 prediction=FILE gold=FILE
+  score      the contest's metric of a file or of the submission  gold=FILE [prediction=FILE]
   predict    new text in, predictions out                         run=FOLDER input=FILE output=FILE
 
 Common keys (a contest's config/default.yaml lists all of them):

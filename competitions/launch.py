@@ -1,6 +1,7 @@
 """From the words of a command to a stage that runs: settings are layered, checked and handed to the contest."""
 
 import importlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from common.config import ConfigError, read_config, resolved, typed
 from common.contest import Contest
 from common.files import existing
 from common.logs import start_log
+from common.processes import is_child, rank
 
 HERE = Path(__file__).parent
 READ_ONLY = ("check", "score", "predict")
@@ -24,7 +26,11 @@ def launch(contest: str, stage: str, files: list[Path], words: list[str]) -> Any
     """
     stages = _stages()
     instance = configured(contest, files, words, finished=stage == "predict")
-    start_log(None if stage in READ_ONLY else Path(instance.config.output_dir))
+    if rank() == 0:
+        own = instance.config.only if is_child() else ""  # a unit's own process has a log of its own
+        start_log(None if stage in READ_ONLY else Path(instance.config.output_dir) / own)
+    elif stage != "train":
+        return None  # of several processes under torchrun, the others only help to train
     return stages[stage](instance)
 
 
@@ -37,21 +43,28 @@ def configured(contest: str, files: list[Path], words: list[str], finished: bool
     named = OmegaConf.from_dotlist([word for word in words if word.startswith(("run=", "output_dir="))])
     if finished:
         folder = Path(named.get("output_dir") or named.get("run", "default"))
-        folder = folder if folder.is_dir() else Path("outputs") / contest / folder
+        folder = folder if folder.is_dir() else of_kit(Path("outputs") / contest / folder)
         base = existing(folder / "config.yaml", "the folder of a finished run", "give its folder: run=FOLDER")
         words = [word for word in words if not word.startswith(("run=", "output_dir="))] + [f"output_dir={folder}"]
     else:
         base = HERE / contest / "config" / "default.yaml"
     values = resolved(read_config([base, *files], words))
+    if not finished and values["data_dir"] == resolved(read_config([base], []))["data_dir"]:
+        values["data_dir"] = str(of_kit(Path(values["data_dir"])))
     if values.pop("contest", contest) != contest:
         raise ConfigError(f"{base} belongs to another contest, not to {contest}")
     if values.get("smoke"):
         _shrink(values)
     config = typed(cls.config_class, values)
-    config.output_dir = config.output_dir or str(Path("outputs") / contest / config.run)
+    config.output_dir = config.output_dir or str(of_kit(Path("outputs") / contest / config.run))
     if config.smoke and not finished and not config.output_dir.endswith("-smoke"):
         config.output_dir += "-smoke"
     return cls(config)
+
+
+def of_kit(path: Path) -> Path:
+    """A path inside the kit's own folder as seen from where the command runs; defaults mean the same everywhere."""
+    return Path(os.path.relpath(HERE.parent / path))
 
 
 def contest_class(contest: str) -> type[Contest]:
@@ -72,10 +85,9 @@ def _shrink(values: dict[str, Any]) -> None:
 
 
 def _stages() -> dict[str, Callable[[Contest], Any]]:
-    from common.stages.prepare import prepare
-
     from common.stages.ensemble import ensemble
     from common.stages.outputs import check, predict, score
+    from common.stages.prepare import prepare
     from common.stages.train import train
 
     return {"prepare": prepare, "train": train, "ensemble": ensemble, "check": check, "score": score, "predict": predict}

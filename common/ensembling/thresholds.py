@@ -13,18 +13,18 @@ def best_threshold(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float
     and of equal cuts the one nearest 0.5 is taken. Without a positive row: (0.5, 0.0).
     """
     order = np.argsort(-probabilities, kind="stable")
-    ranked, hits = probabilities[order], np.cumsum(labels[order])
+    ranked, hits = probabilities[order].astype(np.float64), np.cumsum(labels[order])
     if not len(ranked) or hits[-1] == 0:
         return 0.5, 0.0
     taken = np.arange(1, len(ranked) + 1)
     f1 = 2 * hits / (taken + hits[-1])
     below = np.append(ranked[1:], 0.0)
-    cuts = np.where(ranked > below, (ranked + below) / 2, np.nan)
-    # A cut inside a run of equal probabilities cannot be made.
-    f1[np.isnan(cuts)] = -1.0
+    cuts = (ranked + below) / 2
+    # Between two neighbouring floats there is no middle: the upper one is the cut.
+    cuts = np.where(cuts > below, cuts, ranked)
+    # A cut inside a run of equal probabilities cannot be made; below the last one it always can.
+    f1[:-1][ranked[:-1] == below[:-1]] = -1.0
     best = np.flatnonzero(f1 >= f1.max() - 1e-12)
-    if ranked[-1] == 0 and best[-1] == len(ranked) - 1:
-        cuts[-1] = 0.0
     choice = best[np.abs(cuts[best] - 0.5).argmin()]
     return float(cuts[choice]), float(f1[choice])
 

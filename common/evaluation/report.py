@@ -39,7 +39,7 @@ submission is, the chosen one scores {metrics["searched"]["score"]:.4f}.</p>
 <table><tr>{head}</tr>{rows}</table>
 <img alt="scores by member and fold" src="data:image/png;base64,{_picture(metrics)}">
 <h2>Units</h2><table><tr><th></th><th>held-out score</th><th>training rows</th><th>seconds</th></tr>{units}</table>
-<p>Submission: {html.escape(metrics["submission"])}</p></body></html>
+<p>Submission: {html.escape(metrics["submission"] or "none, for there were no test rows")}</p></body></html>
 """)  # fmt: skip
 
 

@@ -13,11 +13,12 @@ import torch
 from datasets import Dataset
 from torch import nn
 from transformers import set_seed
+from transformers.utils import logging
 
 from common.files import write_json
 from common.training.arguments import TrainingConfig, training_arguments
 from common.training.batching import Collator
-from common.training.trainer import FoldTrainer, predict_rows
+from common.training.trainer import FoldTrainer, measure_step, predict_rows
 
 Judge = Callable[[pd.DataFrame, Any], dict[str, float]]
 
@@ -25,8 +26,11 @@ Judge = Callable[[pd.DataFrame, Any], dict[str, float]]
 class NeuralMember(ABC):
     """Trains a head on an encoder. A task says how text becomes features and outputs become scores.
 
+    distributed: under torchrun its fit is run by every process, on its share of the batches.
     training: how to train. seed: of weights, data order and dropout. judge: the contest's metric of (rows, scores).
     """
+
+    distributed = True
 
     def __init__(self, training: TrainingConfig, seed: int, judge: Judge) -> None:
         self.training, self.seed, self.judge = training, seed, judge
@@ -68,10 +72,13 @@ class NeuralMember(ABC):
         self, train: pd.DataFrame, held_out: pd.DataFrame, unlabelled: Iterable[Any], folder: Path
     ) -> dict[str, Any]:
         """Trains, keeps the best or the last epoch, and saves model and tokenizer; resumes from a checkpoint in `folder`."""
+        _quiet()
         set_seed(self.seed)
         arguments = training_arguments(self.training, folder / "checkpoints", self.seed)
         first = arguments.process_index == 0
-        self.fit_text(train, unlabelled, folder)
+        # The first process makes vocabulary and vectors, the others read them.
+        with arguments.main_process_first(desc="vocabulary"):
+            self.fit_text(train, unlabelled, folder)
         table, _ = self.features(train, labelled=True)
         set_seed(self.seed)
         model = self.build_model()
@@ -92,18 +99,38 @@ class NeuralMember(ABC):
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         return {"steps": trainer.state.global_step, "best": trainer.state.best_metric}
 
+    def estimate(self, sample: pd.DataFrame, rows: float, folder: Path) -> float:
+        """Seconds that a fit on `rows` rows like those of `sample` would take, from a few steps on this device.
+
+        folder: for what `fit_text` writes; its contents may be thrown away.
+        """
+        self.fit_text(sample, (), folder)
+        table, _ = self.features(sample, labelled=True)
+        model = self.build_model().to("cuda" if torch.cuda.is_available() else "cpu")
+        step = measure_step(model, table, self.collator(), self.training)
+        steps = self.training.max_steps or self.training.epochs * rows * len(table) / len(sample) / self.training.batch_size
+        # Each epoch ends with a forward pass (a third of a step) over the held-out fold (of five: a quarter of these rows).
+        return step * steps * 1.1
+
     def scores(self, rows: pd.DataFrame) -> np.ndarray | list[np.ndarray]:
         """Probabilities of rows; see Member."""
         return self._scores(self.model, rows, *self.features(rows, labelled=False))
 
     def restore(self, folder: Path) -> "NeuralMember":
         """Loads what `fit` saved."""
+        _quiet()
         self.restore_text(folder)
         self.model = self.load_model(folder / "model").to("cuda" if torch.cuda.is_available() else "cpu").eval()
         return self
 
     def _scores(self, model: nn.Module, rows: pd.DataFrame, table: Dataset, owners: np.ndarray):
         return self.collect(predict_rows(model, table, self.collator(), self.forward), owners, rows)
+
+
+def _quiet() -> None:
+    """Keeps transformers' bars and remarks about single files out of the log of a run with dozens of models."""
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
 
 
 def last_whole_checkpoint(folder: Path) -> str | None:

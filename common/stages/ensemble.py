@@ -37,6 +37,7 @@ def ensemble(contest: Contest) -> dict[str, Any]:
             raise ConfigError(f"ensemble.members names {name!r}{nearest(name, contest.config.use)}")
     units = {name: [unit for unit in run.units() if unit.member == name] for name in names}
     _complete(run, units, rows.digest)
+    run.write_config()
     oof = {name: _out_of_fold(contest, run, units[name]).ordered(rows.train["id"]) for name in names}
     test = {name: unit_average(contest, run, units[name], "test").ordered(rows.test["id"]) for name in names}
 
@@ -65,8 +66,10 @@ def ensemble(contest: Contest) -> dict[str, Any]:
     blended_test.save(run.folder / "test.parquet")
     write_json(run.folder / "ensemble.json",
                {"members": chosen.members, "blend": blend.state(), "decision": decision})  # fmt: skip
-    submission = run.folder / contest.submission_file
-    contest.write_submission(submission, rows.test, contest.decode(rows.test, blended_test, decision))
+    submission = None
+    if len(rows.test):
+        submission = run.folder / contest.submission_file
+        contest.write_submission(submission, rows.test, contest.decode(rows.test, blended_test, decision))
     metrics = {
         "contest": contest.name,
         "score": chosen.result["score"],
@@ -75,7 +78,7 @@ def ensemble(contest: Contest) -> dict[str, Any]:
         "results": {item.name: item.result for item in judged},
         "searched": _score(contest, rows.train, blended, decision),
         "units": {unit.name: _unit_facts(run, unit) for group in units.values() for unit in group},
-        "submission": str(submission),
+        "submission": str(submission or ""),
     }
     write_json(run.folder / "metrics.json", metrics)
     write_report(run.folder / "report.html", metrics, folds=contest.config.folds)
@@ -156,4 +159,4 @@ def _log(judged: list[Combined], chosen: Combined, metrics: dict[str, Any]) -> N
         log.info(f"  {kind} {item.name:{width}}  {item.result['score']:.4f}{mark}")
     log.info(f"gain over the best member {metrics['gain_over_best_member']:+.4f}; "
              f"fitted on all folds at once {metrics['searched']['score']:.4f}")  # fmt: skip
-    log.info(f"submission: {metrics['submission']}")
+    log.info(f"submission: {metrics['submission'] or 'none, for there are no test rows'}")

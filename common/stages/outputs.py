@@ -16,26 +16,33 @@ from common.stages.rows import thinned
 def check(contest: Contest) -> None:
     """Validates `submission=` (by default the run's own) against the test file. Raises DataError for the first fault."""
     path = Path(contest.config.submission or Path(contest.config.output_dir) / contest.submission_file)
-    existing(path, "a submission", "run the ensemble stage first, or name a file with submission=FILE")
     test = thinned(contest.read_test(), contest.config.max_rows)
+    if not len(test):
+        if contest.config.submission:
+            raise DataError("there are no test rows to check a submission against", contest.config.data_dir,
+                            expected="the official test file", action="put it there")  # fmt: skip
+        log.info(f"{contest.config.data_dir} holds no test file: there is no submission to check")
+        return
+    existing(path, "a submission", "run the ensemble stage first, or name a file with submission=FILE")
     contest.check_submission(path, test)
     log.info(f"{path}: {len(test)} rows, format and order are right")
 
 
 def score(contest: Contest) -> dict[str, float]:
-    """The contest's metric of `prediction=` against `gold=`, printed part by part."""
-    for key in ("prediction", "gold"):
-        if not getattr(contest.config, key):
-            raise ConfigError(f"score needs {key}=FILE: usage: score prediction=FILE gold=FILE")
+    """The contest's metric of `prediction=` (by default the run's submission) against `gold=`, printed part by part."""
+    if not contest.config.gold:
+        raise ConfigError("score needs gold=FILE: usage: score gold=FILE [prediction=FILE]")
+    own = Path(contest.config.output_dir) / contest.submission_file
+    prediction = Path(contest.config.prediction or own)
     gold_rows, gold = contest.read_predictions(Path(contest.config.gold))
-    rows, predictions = contest.read_predictions(Path(contest.config.prediction), like=Path(contest.config.gold))
-    place = {name: number for number, name in enumerate(unique_ids(rows, contest.config.prediction)["id"])}
+    rows, predictions = contest.read_predictions(prediction, like=Path(contest.config.gold))
+    place = {name: number for number, name in enumerate(unique_ids(rows, prediction)["id"])}
     missing = [name for name in gold_rows["id"] if name not in place]
     if missing or len(rows) != len(gold_rows):
         raise DataError(
             f"{len(rows)} predictions for {len(gold_rows)} gold rows"
             + (f", without {len(missing)} of the gold's ids such as {missing[0]!r}" if missing else ""),
-            contest.config.prediction, expected="one prediction for every gold row", action="predict the gold's own test file",
+            prediction, expected="one prediction for every gold row", action="predict the gold's own test file",
         )  # fmt: skip
     result = contest.score(gold_rows, gold, [predictions[place[name]] for name in gold_rows["id"]])
     for name, value in result.items():

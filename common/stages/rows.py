@@ -1,6 +1,9 @@
 """The rows that every stage of a run works on, read and cut the same way each time."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,6 +35,12 @@ def read_rows(contest: Contest) -> Rows:
     except ValueError as error:
         raise DataError(str(error), contest.config.data_dir, action="lower folds= or add training data") from None
     return Rows(train, folds, test, table_digest(train, test, pd.DataFrame({"fold": folds})))
+
+
+def unlabelled(contest: Contest) -> Iterable[Any]:
+    """The contest's unlabelled text, which can be read as often as needed; its first rows alone in a smoke run."""
+    texts = contest.unlabelled()
+    return list(islice(texts, contest.config.max_rows)) if contest.config.smoke else texts
 
 
 def thinned(rows: pd.DataFrame, most: int) -> pd.DataFrame:

@@ -4,18 +4,20 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from common.config import ConfigError
 from common.contest import Contest
-from common.files import DataError
+from common.files import DataError, read_json, write_json
 from common.logs import log
+from common.processes import CHILD, is_child, rank, world_size
 from common.run import Run, Unit
-from common.stages.rows import Rows, read_rows
+from common.stages.rows import Rows, read_rows, unlabelled
 
 
 def train(contest: Contest) -> None:
@@ -29,8 +31,9 @@ def train(contest: Contest) -> None:
     if not open_units:
         return
     workers = min(worker_count(contest.config.workers), len(open_units))
-    if not contest.config.only:
-        run.write_settings()
+    if rank() == 0 and not is_child():
+        run.write_config()
+        run.write_environment()
     if workers == 1:
         for number, unit in enumerate(open_units, start=1):
             log.info(f"unit {number} of {len(open_units)}: {unit.name}")
@@ -45,7 +48,7 @@ def worker_count(asked: int) -> int:
 
     Small models leave a second core idle when one process uses both; two processes with one thread each do not.
     """
-    if asked or int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if asked or world_size() > 1:
         return max(1, asked)
     import torch
 
@@ -53,18 +56,28 @@ def worker_count(asked: int) -> int:
 
 
 def train_unit(contest: Contest, run: Run, unit: Unit, rows: Rows, settings: dict[str, Any]) -> None:
-    """Fits one unit and writes its out-of-fold and test scores; resumes what an interrupted fit left."""
+    """Fits one unit and writes its out-of-fold and test scores; resumes what an interrupted fit left.
+
+    Under torchrun every process fits (a member that cannot share its work is fitted by the first), and the first writes.
+    Raises ConfigError under torchrun when another run holds the unit; without it that unit is left to the other.
+    """
+    member = contest.build_member(unit.member, unit.seed)
+    held_out = rows.train[rows.folds == unit.fold].reset_index(drop=True)
+    fit_on = contest.augment(rows.train[rows.folds != unit.fold].reset_index(drop=True))
+    folder = run.unit_folder(unit)
+    if rank():
+        if getattr(member, "distributed", False):
+            member.fit(fit_on, held_out, unlabelled(contest), folder)
+        return
     with run.claimed(unit) as ours:
-        if not ours and int(os.environ.get("RANK", 0)) == 0:
+        if not ours:
+            if world_size() > 1:
+                raise ConfigError(f"{unit.name} is being trained by another process: stop that one first")
             log.info(f"{unit.name} is being trained by another process: left to it")
             return
-        folder, started = run.unit_folder(unit), time.time()
-        stamp = folder / "settings.json"
+        started, stamp = time.time(), folder / "settings.json"
         _drop_stale(folder, stamp, settings)
-        held_out = rows.train[rows.folds == unit.fold].reset_index(drop=True)
-        fit_on = contest.augment(rows.train[rows.folds != unit.fold].reset_index(drop=True))
-        member = contest.build_member(unit.member, unit.seed)
-        facts = member.fit(fit_on, held_out, contest.unlabelled(), folder)
+        facts = member.fit(fit_on, held_out, unlabelled(contest), folder)
         oof = run.save_outputs(unit, "oof", member, held_out)
         run.save_outputs(unit, "test", member, rows.test)
         result = contest.score(held_out, contest.gold(held_out), contest.decode(held_out, oof, {}))
@@ -74,10 +87,8 @@ def train_unit(contest: Contest, run: Run, unit: Unit, rows: Rows, settings: dic
         log.info(f"{unit.name}  held-out score {result['score']:.4f}  {seconds:.0f} s")
 
 
-def _drop_stale(folder, stamp, settings) -> None:
+def _drop_stale(folder: Path, stamp: Path, settings: dict[str, Any]) -> None:
     """Removes what an interrupted fit left when it ran under other settings: resuming it would mix the two."""
-    from common.files import read_json, write_json
-
     if stamp.exists() and read_json(stamp) != settings:
         for item in folder.iterdir():
             if item.name != ".lock":
@@ -88,8 +99,7 @@ def _drop_stale(folder, stamp, settings) -> None:
 def _train_side_by_side(contest: Contest, run: Run, units: list[Unit], workers: int) -> None:
     """One child process a unit, `workers` at a time, its lines passed on under the unit's name."""
     threads = str(max(1, len(os.sched_getaffinity(0)) // workers))
-    environment = {**os.environ, "OMP_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false", "KIT_CHILD": "1"}
-    console = threading.Lock()
+    environment = {**os.environ, "OMP_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false", CHILD: "1"}
 
     def fit(unit: Unit) -> tuple[Unit, int, list[str]]:
         command = [sys.executable, "-m", "competitions", contest.name, "train",
@@ -99,8 +109,7 @@ def _train_side_by_side(contest: Contest, run: Run, units: list[Unit], workers: 
         for line in child.stdout:
             last = [*last[-20:], line.rstrip()]
             if line.startswith("  "):  # a progress line of the unit, such as an epoch's score
-                with console:
-                    tqdm.write(f"{unit.name}{line.rstrip()}")
+                log.info(f"{unit.name}{line.rstrip()}")
         return unit, child.wait(), last
 
     failed = []
@@ -110,9 +119,9 @@ def _train_side_by_side(contest: Contest, run: Run, units: list[Unit], workers: 
             facts = run.finished(unit)
             if code or facts is None:
                 failed.append(unit)
-                tqdm.write("\n".join([f"{unit.name} stopped with exit status {code}; its last lines:", *last]))
+                log.info("\n".join([f"{unit.name} stopped with exit status {code}; its last lines:", *last]))
             else:
-                log.handlers and tqdm.write(f"{unit.name}  held-out score {facts['score']:.4f}  {facts['seconds']:.0f} s")
+                log.info(f"{unit.name}  held-out score {facts['score']:.4f}  {facts['seconds']:.0f} s")
             bar.update()
     if failed:
         raise DataError(

@@ -1,6 +1,6 @@
 """Training settings of a member, and what they mean in transformers' TrainingArguments."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,9 @@ class TrainingConfig:
 
     epochs: passes over the rows. batch_size: rows a step on one device. accumulation: batches a step.
     learning_rate: of the encoder; recurrent_learning_rate, head_learning_rate: of the recurrent layers, and of heads and CRF.
-    layer_decay: factor on the encoder's rate for each layer further down (1 turns it off). weight_decay: AdamW's.
+    layer_decay: factor on the encoder's rate for each layer further down (1 turns it off). weight_decay, betas: AdamW's.
     warmup: share of steps. schedule: linear, cosine, constant or plateau (halved after an epoch without gain).
-    max_grad_norm: clip to this norm, 0 never. precision: auto (bf16 or fp16 where the GPU has it), fp32, bf16 or fp16.
+    max_grad_norm: clip to this norm, 0 never. precision: auto (bf16 where GPU or CPU compute in it, else fp16 on a GPU), fp32, bf16 or fp16.
     keep: best (the epoch with the best held-out metric) or last. patience: epochs without gain before stopping, 0 never.
     group_by_length: batches of rows of like length. gradient_checkpointing: less memory for more time.
     max_steps: stop after this many steps (0 leaves it to epochs).
@@ -30,6 +30,7 @@ class TrainingConfig:
     head_learning_rate: float = 1e-3
     layer_decay: float = 1.0
     weight_decay: float = 0.01
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
     warmup: float = 0.1
     schedule: str = "linear"
     max_grad_norm: float = 1.0
@@ -76,7 +77,8 @@ def training_arguments(config: TrainingConfig, folder: Path, seed: int) -> "Trai
         warmup_steps=0 if plateau else config.warmup,
         lr_scheduler_type="reduce_lr_on_plateau" if plateau else config.schedule,
         max_grad_norm=config.max_grad_norm,
-        gradient_checkpointing=config.gradient_checkpointing,
+        activation_checkpointing=config.gradient_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False},
         seed=seed,
         use_cpu=not torch.cuda.is_available(),
         eval_strategy="epoch",
@@ -86,22 +88,25 @@ def training_arguments(config: TrainingConfig, folder: Path, seed: int) -> "Trai
         metric_for_best_model="score",
         greater_is_better=True,
         logging_strategy="steps",
-        logging_steps=50,
-        report_to=["tensorboard"],
+        logging_steps=0.02,  # of all steps: as many points in a short run as in a long one
+        report_to=[],
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=torch.cuda.is_available(),
         ddp_find_unused_parameters=False,
+        ddp_timeout=7200,  # the others wait while the first process makes vocabularies or fits a member by itself
         **precision(config.precision),
         **settings,
     )
 
 
 def precision(name: str) -> dict[str, bool]:
-    """bf16 and fp16 switches; "auto" takes what the GPU is best at and fp32 without one."""
+    """bf16 and fp16 switches; "auto" takes what the device computes fastest in: bf16, fp16 on older GPUs, else fp32."""
     import torch
 
     gpu = torch.cuda.is_available()
+    # Without bf16 instructions a CPU only emulates it, which is slower than fp32.
+    native = torch.cuda.is_bf16_supported(including_emulation=False) if gpu else torch.cpu._is_avx512_bf16_supported()
     if name == "auto":
-        name = "fp32" if not gpu else "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    return {"bf16": name == "bf16" and gpu, "fp16": name == "fp16" and gpu}
+        name = "bf16" if native else "fp16" if gpu else "fp32"
+    return {"bf16": name == "bf16", "fp16": name == "fp16" and gpu}

@@ -2,16 +2,19 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from datasets import Dataset
 from torch import nn
-from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from torch.utils.tensorboard import SummaryWriter
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.integrations import TensorBoardCallback
 
 from common.logs import log
-from common.training.arguments import TrainingConfig
+from common.training.arguments import TrainingConfig, precision
 from common.training.batching import Collator, LengthGroupedSampler, prediction_batches
 from common.training.optimizers import parameter_groups
 
@@ -30,7 +33,10 @@ class FoldTrainer(Trainer):
         self.config, self.row_lengths, self._evaluate_fold = config, np.asarray(rows["length"]), evaluate
         callbacks: list[TrainerCallback] = [EpochLog()]
         if config.patience:
-            callbacks.append(EarlyStoppingCallback(config.patience))
+            callbacks.append(Patience(config.patience))
+        if args.process_index == 0:
+            # Beside the checkpoints, which are deleted when the unit is finished; the curves stay.
+            callbacks.append(TensorBoardCallback(SummaryWriter(Path(args.output_dir).parent / "tensorboard")))
         # An evaluation set must be named for the Trainer to evaluate; `evaluate` below looks after the rest.
         super().__init__(model=model, args=args, train_dataset=rows.remove_columns("length"), eval_dataset=rows.select([]),
                          data_collator=collator, callbacks=callbacks)  # fmt: skip
@@ -42,10 +48,16 @@ class FoldTrainer(Trainer):
         lengths = self.row_lengths if self.config.group_by_length else np.zeros_like(self.row_lengths)
         return LengthGroupedSampler(lengths, batch, self.args.seed)
 
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        # A run that was cut off after it had lost its patience would take a step before it looked.
+        if not self.control.should_training_stop:
+            super()._run_epoch(*args, **kwargs)
+
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
             model = model or self.model
-            self.optimizer = torch.optim.AdamW(parameter_groups(model, self.config, self.model.part_of))
+            groups = parameter_groups(model, self.config, self.model.part_of)
+            self.optimizer = torch.optim.AdamW(groups, betas=tuple(self.config.betas))
         return self.optimizer
 
     def evaluate(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> dict[str, float]:
@@ -54,6 +66,23 @@ class FoldTrainer(Trainer):
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+
+class Patience(TrainerCallback):
+    """Stops training after `epochs` epochs without gain.
+
+    They are counted in the log, which a resumed run has too; transformers' own callback starts to count anew.
+    """
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def on_evaluate(self, args, state, control, **kwargs):
+        scores = [line["eval_score"] for line in state.log_history if "eval_score" in line]
+        if scores and len(scores) - 1 - int(np.argmax(scores)) >= self.epochs:
+            control.should_training_stop = True
+
+    on_train_begin = on_evaluate
 
 
 class EpochLog(TrainerCallback):
@@ -73,6 +102,29 @@ class EpochLog(TrainerCallback):
         left = (state.max_steps - state.global_step) / rate if rate else 0.0
         log.info(f"  epoch {state.epoch:g} of {args.num_train_epochs:g}  loss {self.loss:.3f}  "
                  f"held-out {metrics['eval_score']:.4f}  {rate:.1f} steps/s  {seconds:.0f} s, {left:.0f} s left")  # fmt: skip
+
+
+def measure_step(model: nn.Module, rows: Dataset, collator: Collator, config: TrainingConfig, steps: int = 4) -> float:
+    """Seconds of a forward and backward pass of one batch, the median of a few after a first one that warms up.
+
+    rows: features with a column `length`, of which random batches are made. The model's gradients are cleared after it.
+    """
+    device = next(model.parameters()).device
+    random, features, times = np.random.default_rng(0), rows.remove_columns("length"), []
+    half = precision(config.precision)
+    dtype = torch.bfloat16 if half["bf16"] else torch.float16
+    model.train()
+    for _ in range(steps):
+        places = random.choice(len(rows), min(config.batch_size, len(rows)), replace=False)
+        batch = {key: value.to(device) for key, value in collator(_rows_of(features, places)).items()}
+        started = time.time()
+        with torch.autocast(device.type, dtype=dtype, enabled=any(half.values())):
+            loss = model(**batch).loss
+        loss.backward()
+        loss.item()  # waits for the device
+        times.append(time.time() - started)
+    model.zero_grad()
+    return float(np.median(times[1:]))
 
 
 @torch.inference_mode()

@@ -15,7 +15,7 @@ from competitions.datagrand_extraction.augmentation import SCHEMES, drop_one_typ
 from competitions.datagrand_extraction.data import Corpus, read_tagged, read_untagged, write_tagged
 from competitions.tasks.tagging import TaggingConfig, TaggingContest
 
-WHERE = "put the official files there, or build the demo set: python -m data.demo"
+WHERE = "put the official files there, or build the demo set (python -m data.demo) and say data_dir=data/demo/datagrand2019"
 
 
 @dataclass

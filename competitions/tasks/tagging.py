@@ -1,7 +1,7 @@
 """Contests that mark entities in token sequences: everything but how their files look."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -56,7 +56,7 @@ class TaggingContest(Contest):
 
         settings = self.settings[name]
         if isinstance(settings, SparseCrfSettings):
-            return SparseCrf(settings, self.scheme)
+            return SparseCrf(replace(settings, seed=seed), self.scheme)
         kind = SpanMember if isinstance(settings, SpanSettings) else TaggerMember
         return kind(settings, self.scheme, seed, self._judge)
 

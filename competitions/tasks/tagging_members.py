@@ -10,6 +10,8 @@ import pandas as pd
 import torch
 from datasets import Dataset
 
+from common.config import ConfigError, nearest
+from common.logs import log
 from common.members.neural import Judge, NeuralMember
 from common.text.anonymised import anonymised_tokenizer
 from common.text.labels import LabelScheme
@@ -17,9 +19,10 @@ from common.text.tokenization import WholeWordTokenizer
 from common.text.windows import merge_windows, windows
 from common.training.arguments import TrainingConfig
 from common.training.batching import Collator
-from competitions.tasks.text_settings import EncoderConfig, EncoderText
+from competitions.tasks.text_settings import EncoderConfig, EncoderText, in_chunks
 
 IGNORED = -100
+CHUNK = 10_000  # lines tokenized at once
 
 
 @dataclass
@@ -41,19 +44,31 @@ class TaggerSettings(EncoderConfig):
     average: str = "marginals"
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
+    def __post_init__(self) -> None:
+        for key, allowed in (("head", ("crf", "softmax")), ("average", ("marginals", "crf"))):
+            if (value := getattr(self, key)) not in allowed:
+                raise ConfigError(f"{key} is {value!r}{nearest(value, allowed)}")
+        if self.average == "crf" and self.head != "crf":
+            raise ConfigError(f"average=crf averages CRFs: it needs head=crf, not head={self.head}")
+
 
 @dataclass
 class SpanSettings(EncoderConfig):
     """Start and end pointers for each entity type.
 
-    max_length, overlap, dropout: as for a tagger. max_span: tokens of the longest entity that is considered.
-    threshold: confidence from which a span is a candidate.
+    max_length, overlap, recurrent_size, dropout, multi_sample_dropout, layer_norm: as for a tagger.
+    activation: sigmoid (each type for itself) or softmax (one type or none a token). positive_weight: of tokens that are
+    a start or an end. max_span: tokens of the longest entity that is considered. threshold: least probability of a pointer.
     """
 
     max_length: int = 512
     overlap: int = 64
+    recurrent_size: int = 0
     dropout: float = 0.3
     multi_sample_dropout: int = 1
+    layer_norm: bool = False
+    activation: str = "softmax"
+    positive_weight: float = 1.0
     max_span: int = 32
     threshold: float = 0.1
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -62,7 +77,7 @@ class SpanSettings(EncoderConfig):
 class TaggerMember(NeuralMember):
     """Words in, tag marginals out; a line that is too long goes in as overlapping windows.
 
-    emissions: the CRF emissions behind the last scores, one (tokens, tags) array a row; None for a softmax head.
+    emissions: those behind the last scores, one (tokens, tags) array a row, where average=crf needs them; else None.
     """
 
     def __init__(self, settings: Any, scheme: LabelScheme, seed: int, judge: Judge) -> None:
@@ -78,7 +93,12 @@ class TaggerMember(NeuralMember):
             yield from train["tokens"]
             yield from unlabelled
 
-        self.text.fit(texts, lambda lines: lines, folder, self.seed)
+        def ids(lines: Iterable[list[str]]) -> Iterable[np.ndarray]:
+            encode = WholeWordTokenizer(self.text.tokenizer)
+            for chunk in in_chunks(lines, CHUNK):
+                yield from encode.encode_words_many(chunk)["input_ids"]
+
+        self.text.fit(texts, ids, folder, self.seed)
 
     def restore_text(self, folder: Path) -> None:
         self.text.restore(folder)
@@ -90,19 +110,27 @@ class TaggerMember(NeuralMember):
         plain = encode.encode_words_many(rows["tokens"].tolist(), add_special_tokens=False)
         before, after = encode.special_tokens.single
         size = min(self.settings.max_length, self.text.positions()) - len(before) - len(after)
+        if size < 1:
+            raise ConfigError(f"max_length={self.settings.max_length} leaves no room beside the special tokens")
         columns: dict[str, list[Any]] = {"input_ids": [], "word_positions": []}
         owners: list[tuple[int, int, int]] = []
+        too_wide = 0
         for row, (ids, positions) in enumerate(zip(plain["input_ids"], plain["word_positions"], strict=True)):
             bounds = np.append(positions, len(ids))
             spans = [(0, len(positions))]
             if len(ids) > size:
-                # Of a single word with more pieces than a window holds, the first pieces are what is read.
-                spans = windows(len(positions), size, self.settings.overlap, np.diff(bounds).clip(max=size))
+                widths = np.diff(bounds)
+                too_wide += int((widths > size).sum())
+                overlap = min(self.settings.overlap, size - 1)
+                # A word of more pieces than a window holds stands in a window of its own: its first pieces are read.
+                spans = windows(len(positions), size, overlap, widths.clip(max=size))
             for start, stop in spans:
                 own = ids[bounds[start] : bounds[stop]][:size]
                 columns["input_ids"].append(np.concatenate([before, own, after]))
                 columns["word_positions"].append(positions[start:stop] - bounds[start] + len(before))
                 owners.append((row, start, stop))
+        if too_wide:
+            log.info(f"  {too_wide} words are longer than a window of {size} tokens: their first {size} are read")
         columns["length"] = [len(ids) for ids in columns["input_ids"]]
         columns["attention_mask"] = [np.ones(length, dtype=np.int64) for length in columns["length"]]
         if labelled:
@@ -111,10 +139,16 @@ class TaggerMember(NeuralMember):
 
     def labels(self, rows: pd.DataFrame, owners: list[tuple[int, int, int]]) -> dict[str, list[np.ndarray]]:
         """Label columns of the windows. owners: (row, first word, last word + 1) of each window."""
-        tags = [
-            self.scheme.encode(spans, len(tokens)) for tokens, spans in zip(rows["tokens"], rows["spans"], strict=True)
-        ]
-        return {"labels": [tags[row][start:stop] for row, start, stop in owners]}
+        tags: list[np.ndarray] = []
+        spans_of, lengths = rows["spans"].tolist(), rows["tokens"].map(len).tolist()
+        for row, start, stop in owners:
+            own = self.scheme.encode(spans_of[row], lengths[row])[start:stop]
+            for first, end, _ in spans_of[row]:
+                # Of an entity that the window's edge cuts, the piece has no tags that the scheme would permit.
+                if first < start < end or first < stop < end:
+                    own[max(first, start) - start : min(end, stop) - start] = IGNORED
+            tags.append(own)
+        return {"labels": tags}
 
     def collator(self) -> Collator:
         return Collator({"input_ids": self.text.tokenizer.pad_token_id or 0, "attention_mask": 0, "word_positions": -1,
@@ -140,13 +174,15 @@ class TaggerMember(NeuralMember):
     def forward(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> list[tuple[np.ndarray, ...]]:
         emissions = model(**batch).logits.float()
         outputs = [model.marginals(emissions, batch["word_positions"])]
-        if self.settings.head == "crf":
+        if self.settings.average == "crf":
             outputs.append(emissions)
         arrays = [output.cpu().numpy() for output in outputs]
         lengths = (batch["word_positions"] >= 0).sum(1).tolist()
         return [tuple(array[row, :length] for array in arrays) for row, length in enumerate(lengths)]
 
     def collect(self, outputs: list[Any], owners: np.ndarray, rows: pd.DataFrame) -> list[np.ndarray]:
+        if not len(rows):
+            return []
         parts = [_of_rows([output[part] for output in outputs], owners, rows) for part in range(len(outputs[0]))]
         self.emissions = parts[1] if len(parts) > 1 else None
         return parts[0]
@@ -175,8 +211,9 @@ class SpanMember(TaggerMember):
 
         own = self.settings
         return SpanPointerTagger.from_encoder(
-            self.text.build_encoder(), types=list(self.scheme.types), scheme=self.scheme.scheme, dropout=own.dropout,
-            multi_sample_dropout=own.multi_sample_dropout, max_span=own.max_span, threshold=own.threshold,
+            self.text.build_encoder(), types=list(self.scheme.types), activation=own.activation,
+            recurrent_size=own.recurrent_size, layer_norm=own.layer_norm, positive_weight=own.positive_weight,
+            dropout=own.dropout, multi_sample_dropout=own.multi_sample_dropout,
         )  # fmt: skip
 
     def load_model(self, folder: Path) -> torch.nn.Module:
@@ -185,9 +222,13 @@ class SpanMember(TaggerMember):
         return SpanPointerTagger.from_pretrained(folder)
 
     def forward(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> list[tuple[np.ndarray, ...]]:
-        values = model.probabilities(**batch).float().cpu().numpy()
-        lengths = (batch["word_positions"] >= 0).sum(1).tolist()
-        return [(values[row, :length],) for row, length in enumerate(lengths)]
+        from models.spans import decode_spans, span_tag_probabilities
+
+        pointers = model.probabilities(**batch).cpu()
+        lengths = (batch["word_positions"] >= 0).sum(1).cpu()
+        spans = decode_spans(pointers[:, :, 0], pointers[:, :, 1], self.settings.max_span, self.settings.threshold)
+        values = span_tag_probabilities(spans, pointers.shape[1], self.scheme, lengths).numpy()
+        return [(values[row, :length],) for row, length in enumerate(lengths.tolist())]
 
 
 def _of_rows(outputs: list[np.ndarray], owners: np.ndarray, rows: pd.DataFrame) -> list[np.ndarray]:

@@ -1,18 +1,21 @@
 """Settings that every neural member shares: where its encoder and its vocabulary come from."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from common.config import ConfigError
+from common.files import atomic_path
+
 
 @dataclass
 class WordVectorConfig:
     """Word vectors that a new embedding starts from, trained on the contest's own text.
 
-    epochs: passes; 0 starts from random embeddings. window: words to either side. min_count: rarer words get none.
+    epochs: passes; 0 starts from random embeddings. window: tokens to either side. min_count: rarer tokens get none.
     """
 
     epochs: int = 0
@@ -26,7 +29,8 @@ class EncoderConfig:
 
     encoder: a hub id or a local folder; empty for a new one by `architecture`, whose vocabulary is made from the training
     folds and the contest's unlabelled text. architecture: model_type ("recurrent", "bert", ...) and its settings.
-    min_frequency: of a token in a new vocabulary. word_vectors: what its embeddings start from.
+    min_frequency: of a token in a new vocabulary, and of a pair of neighbours that gets a bigram embedding.
+    word_vectors: what new embeddings start from.
     """
 
     encoder: str = ""
@@ -36,44 +40,40 @@ class EncoderConfig:
 
 
 class EncoderText:
-    """The tokenizer and word vectors of one unit.
+    """The vocabulary of one unit: its tokenizer, and what a new encoder's embeddings are made from.
 
-    config: where they come from. make: builds a tokenizer from token lists and a minimum frequency.
+    config: where they come from. make: builds a tokenizer from texts and a minimum frequency.
     """
 
     def __init__(self, config: EncoderConfig, make: Callable[[Iterable[Any], int], Any]) -> None:
         self.config, self.make = config, make
         self.tokenizer: Any = None
         self.matrix: np.ndarray | None = None
+        self.bigrams: np.ndarray | None = None
 
-    def fit(self, texts: Callable[[], Iterable[Any]], words: Callable[[Any], Iterable[list[str]]], folder: Path,
-            seed: int) -> None:  # fmt: skip
-        """Makes or loads the tokenizer, trains word vectors where asked, and saves both.
+    def fit(self, texts: Callable[[], Iterable[Any]], ids: Callable[[Iterable[Any]], Iterable[np.ndarray]],
+            folder: Path, seed: int) -> None:  # fmt: skip
+        """Makes or loads the tokenizer, counts bigrams and trains word vectors where asked, and saves them in `folder`.
 
-        texts: gives the texts anew at each call. words: the sentences of those texts as lists of vocabulary words.
+        texts: gives the training and unlabelled texts anew at each call. ids: their token ids, special tokens included,
+        by `self.tokenizer`. What an earlier, interrupted call saved is taken as it is.
         """
-        from safetensors.numpy import load_file, save_file
-
-        if self.config.encoder:
-            self.tokenizer = load_tokenizer(self.config.encoder)
-            self.tokenizer.save_pretrained(folder / "tokenizer")
-            return
-        self.tokenizer = self.make(texts(), self.config.min_frequency)
-        self.tokenizer.save_pretrained(folder / "tokenizer")
-        vectors, saved = self.config.word_vectors, folder / "word_vectors.safetensors"
-        if not vectors.epochs:
-            return
-        if not saved.exists():
-            from common.files import atomic_path
-            from common.text.word_vectors import embedding_matrix, train_word_vectors
-
-            size = self.config.architecture.get("embedding_size") or self.config.architecture.get("hidden_size")
-            trained = train_word_vectors(_Again(lambda: words(texts())), size=size, epochs=vectors.epochs,
-                                         window=vectors.window, min_count=vectors.min_count, seed=seed)  # fmt: skip
-            matrix = embedding_matrix(self.tokenizer.get_vocab(), trained, padding=self.tokenizer.pad_token_id, seed=seed)
+        saved = folder / "tokenizer"
+        if saved.exists():
+            self.restore(folder)
+        else:
+            name = self.config.encoder
+            self.tokenizer = load_tokenizer(name) if name else self.make(texts(), self.config.min_frequency)
             with atomic_path(saved) as draft:
-                save_file({"vectors": matrix}, draft)
-        self.matrix = load_file(saved)["vectors"]
+                self.tokenizer.save_pretrained(draft)
+        if self.config.encoder:
+            return
+        if self.config.architecture.get("bigram_size"):
+            self.bigrams = _kept(folder / "bigrams.safetensors", lambda: self._count_bigrams(ids(texts())))
+        if self.config.word_vectors.epochs:
+            self.matrix = _kept(
+                folder / "word_vectors.safetensors", lambda: self._train_vectors(_Again(lambda: ids(texts())), seed)
+            )
 
     def restore(self, folder: Path) -> None:
         """Loads the tokenizer that `fit` saved."""
@@ -85,37 +85,114 @@ class EncoderText:
         """The longest input that the encoder takes, in tokens."""
         from models.encoders import longest_input
 
-        return longest_input(self.config.encoder or self.config.architecture)
+        try:
+            return longest_input(self.config.encoder or self.config.architecture)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"encoder={self.config.encoder}: {error}") from None
 
     def build_encoder(self) -> Any:
-        """The pretrained encoder, or a new one with as many embeddings as the vocabulary has entries."""
-        import torch
+        """The pretrained encoder, or a new one with as many embeddings as the vocabulary has entries.
 
+        Raises ConfigError when it cannot be loaded or made.
+        """
         from models.encoders import encoder_from_config, load_encoder
 
-        if self.config.encoder:
-            return load_encoder(self.config.encoder)
-        encoder = encoder_from_config({**self.config.architecture, "vocab_size": len(self.tokenizer),
-                                       "pad_token_id": self.tokenizer.pad_token_id})  # fmt: skip
+        try:
+            if self.config.encoder:
+                return load_encoder(self.config.encoder)
+            encoder = encoder_from_config(self._architecture())
+        except (OSError, ValueError, TypeError) as error:
+            raise ConfigError(f"encoder={self.config.encoder or self.config.architecture}: {error}") from None
+        if self.bigrams is not None:
+            encoder.load_bigrams(_tensor(self.bigrams))
         if self.matrix is not None:
-            with torch.no_grad():
-                encoder.get_input_embeddings().weight.copy_(torch.from_numpy(self.matrix))
+            self._start_embeddings(encoder)
         return encoder
+
+    def _architecture(self) -> dict[str, Any]:
+        settings = {
+            **self.config.architecture,
+            "vocab_size": len(self.tokenizer),
+            "pad_token_id": self.tokenizer.pad_token_id,
+        }
+        if settings.get("model_type") == "recurrent":
+            settings["unk_token_id"] = self.tokenizer.unk_token_id
+        if self.bigrams is not None:
+            settings["bigrams"] = len(self.bigrams)
+        return settings
+
+    def _count_bigrams(self, ids: Iterable[np.ndarray]) -> np.ndarray:
+        from common.text.bigrams import frequent_bigrams
+
+        return frequent_bigrams(ids, len(self.tokenizer), self.config.min_frequency)
+
+    def _train_vectors(self, ids: Iterable[np.ndarray], seed: int) -> np.ndarray:
+        from common.text.word_vectors import embedding_matrix, train_word_vectors
+
+        own, settings = self.config.word_vectors, self.config.architecture
+        size = settings.get("embedding_size") or settings.get("hidden_size")
+        if not size:
+            raise ConfigError("word_vectors need architecture.embedding_size (or hidden_size): how long a vector is")
+        words = {str(number): number for number in self.tokenizer.get_vocab().values()}
+        vectors = train_word_vectors(
+            _Again(lambda: (row.astype(str).tolist() for row in ids)),
+            size=size, epochs=own.epochs, window=own.window, min_count=own.min_count, seed=seed,
+        )  # fmt: skip
+        spread = settings.get("initializer_range", 0.1)
+        return embedding_matrix(words, vectors, padding=self.tokenizer.pad_token_id, seed=seed, spread=spread)
+
+    def _start_embeddings(self, encoder: Any) -> None:
+        import torch
+
+        if hasattr(encoder, "load_word_vectors"):
+            encoder.load_word_vectors(_tensor(self.matrix))
+            return
+        with torch.no_grad():
+            encoder.get_input_embeddings().weight.copy_(_tensor(self.matrix))
 
 
 def load_tokenizer(name: str) -> Any:
     """The fast tokenizer of a hub id or folder. Raises ConfigError when there is none."""
     from transformers import AutoTokenizer
 
-    from common.config import ConfigError
-
     try:
-        return AutoTokenizer.from_pretrained(name, use_fast=True)
+        tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"encoder={name} has no tokenizer that can be loaded ({str(error).strip().splitlines()[0]}): expected a hub id, "
-            f"or a folder with tokenizer.json or vocab.txt beside config.json"
+            f"encoder={name} has no tokenizer that can be loaded ({(str(error).strip().splitlines() or [''])[0]}): expected "
+            f"a hub id, or a folder with tokenizer.json or vocab.txt beside config.json"
         ) from None
+    if not tokenizer.is_fast:
+        raise ConfigError(f"encoder={name} has only a slow tokenizer: expected one with a tokenizer.json")
+    return tokenizer
+
+
+def in_chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """Lists of `size` items, the last one shorter: what lets a tokenizer work on many at once without holding all."""
+    chunk: list[Any] = []
+    for item in items:
+        chunk.append(item)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _tensor(values: np.ndarray):
+    import torch
+
+    return torch.from_numpy(values)
+
+
+def _kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """An array that is made once and then read from its file."""
+    from safetensors.numpy import load_file, save_file
+
+    if not path.exists():
+        with atomic_path(path) as draft:
+            save_file({"values": make()}, draft)
+    return load_file(path)["values"]
 
 
 class _Again:
@@ -124,5 +201,5 @@ class _Again:
     def __init__(self, source: Callable[[], Iterable[Any]]) -> None:
         self.source = source
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Any]:
         return iter(self.source())

@@ -1,0 +1,92 @@
+"""prepare: validates every file and says what to know before a long run."""
+
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from common.contest import Contest
+from common.files import atomic_path
+from common.logs import log
+from common.run import Run
+from common.stages.rows import Rows, read_rows
+from common.stages.train import worker_count
+
+SAMPLE = 256  # rows that each member is tried on
+
+
+def prepare(contest: Contest) -> dict[str, Any]:
+    """Reads and checks everything a run needs and prints its facts; returns them. Raises DataError or ConfigError.
+
+    Every member is tried on a few rows, so that an encoder that does not load, or a setting that a model refuses, is found
+    now and not hours later; the time of the whole run is estimated from that.
+    """
+    rows = read_rows(contest)
+    run = Run(contest)
+    with atomic_path(run.folder / ".writable") as draft:
+        draft.touch()
+    (run.folder / ".writable").unlink()
+    facts = {
+        "training rows": len(rows.train),
+        "test rows": len(rows.test) if len(rows.test) else "none: there will be out-of-fold scores but no submission",
+        "rows a fold": ", ".join(map(str, np.bincount(rows.folds))),
+        **contest.facts(rows.train, rows.test),
+        "device": _device(),
+        "disk": f"{shutil.disk_usage(run.folder).free / 1e9:.1f} GB free",
+    }
+    if not contest.config.smoke:
+        facts |= _trials(contest, run, rows)
+    width = max(map(len, facts))
+    log.info(f"{contest.name}: {contest.config.data_dir} -> {run.folder}")
+    for name, value in facts.items():
+        log.info(f"  {name:{width}}  {value}")
+    return facts
+
+
+def _device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        memory = torch.cuda.get_device_properties(0).total_memory
+        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()} of {memory / 1e9:.0f} GB"
+    return f"CPU, {len(os.sched_getaffinity(0))} cores"
+
+
+def _trials(contest: Contest, run: Run, rows: Rows) -> dict[str, str]:
+    """Each member's time for a unit, estimated on a sample of one fold's rows, and that of all unfinished units."""
+    share = 1 - 1 / contest.config.folds
+    sample = rows.train[rows.folds != 0].reset_index(drop=True)
+    sample = sample.iloc[np.unique(np.linspace(0, len(sample) - 1, SAMPLE).astype(int))].reset_index(drop=True)
+    facts, total = {}, 0.0
+    units = run.units(contest.config.only)
+    for name in dict.fromkeys(unit.member for unit in units):
+        waiting = [unit for unit in units if unit.member == name and run.finished(unit) is None]
+        seconds = _unit_seconds(contest, name, sample, len(rows.train) * share) if waiting else 0.0
+        facts[f"units of {name}"] = f"{len(waiting)} to train, about {spoken(seconds)} each"
+        total += seconds * len(waiting)
+    workers = min(worker_count(contest.config.workers), len(units))
+    return facts | {"estimated time": f"about {spoken(total / workers)} with {workers} units side by side"}
+
+
+def _unit_seconds(contest: Contest, name: str, sample: pd.DataFrame, rows: float) -> float:
+    """A member's fitting time from a short fit of `sample`, in proportion to the number of rows."""
+    member = contest.build_member(name, contest.config.seeds[0])
+    with tempfile.TemporaryDirectory() as folder:
+        if hasattr(member, "estimate"):
+            return member.estimate(sample, rows, Path(folder))
+        started = time.time()
+        member.fit(sample, sample, (), Path(folder))
+        member.scores(sample)
+    return (time.time() - started) * rows / len(sample)
+
+
+def spoken(seconds: float) -> str:
+    """A duration for people: "40 s", "12 min", "3.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
