@@ -1,4 +1,4 @@
-"""Typed configuration: dataclasses filled from YAML files and `key=value` words. An unknown key names the nearest known one."""
+"""Typed configuration: dataclasses filled from YAML and `key=value` words; an unknown key names the nearest one."""
 
 import dataclasses
 import difflib
@@ -21,7 +21,7 @@ def read_config(files: list[Path], words: list[str]) -> DictConfig:
     """Settings from YAML files, later ones over earlier ones, then `key=value` words over all.
 
     words: e.g. ["folds=3", "members.bilstm_crf.training.epochs=2"].
-    Returns the merged settings with interpolations (`${encoder}`) still in place. Raises ConfigError for unreadable input.
+    Returns the merged settings with interpolations (`${encoder}`) in place. Raises ConfigError for unreadable ones.
     """
     try:
         layers = [OmegaConf.load(existing(file, "a YAML config", "check --config")) for file in files]
@@ -31,6 +31,8 @@ def read_config(files: list[Path], words: list[str]) -> DictConfig:
         for word in words:
             if "=" not in word or word.startswith("="):
                 raise ConfigError(f"cannot read the argument {word!r}: expected key=value, such as folds=5")
+        # `encoder=` means an empty text; as YAML it would be nothing at all.
+        words = [f'{word}""' if word.endswith("=") else word for word in words]
         return OmegaConf.merge(*layers, OmegaConf.from_dotlist(words))
     except OmegaConfBaseException as error:
         raise ConfigError(f"config: {_first_line(error)}") from None

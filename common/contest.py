@@ -33,7 +33,8 @@ class RunConfig:
     run: the run's name; output_dir: its folder, by default outputs/<contest>/<run>. data_dir: the official files.
     encoder: hub id, local folder, or the name of a built-in architecture; members refer to it as ${encoder}.
     folds, fold_seed: how the training rows are cut. seeds: each fold is trained once per seed.
-    use: the members to train; encoder_use: those that join them when `encoder` is set. members: the settings of each, by name, with `kind` saying what it is.
+    use: the members to train; encoder_use: those that join them when `encoder` is set. members: the settings of each,
+    by name, with `kind` saying what it is.
     only: MEMBER, MEMBER/fold-2 or MEMBER/fold-2/seed-1 trains just that part of the run.
     workers: units trained side by side; 0 picks one a core on a CPU and one on a GPU.
     smoke: a few dozen lines through every stage. max_rows: cut the training and test rows (0 keeps all).
@@ -68,7 +69,7 @@ class Member(Protocol):
     def fit(
         self, train: pd.DataFrame, held_out: pd.DataFrame, unlabelled: Iterable[Any], folder: Path
     ) -> dict[str, Any]:
-        """Learns from `train` and saves itself into `folder`; `held_out` only picks the best epoch. Returns facts to log."""
+        """Learns from `train`, saves itself into `folder`, returns facts; `held_out` only picks the best epoch."""
 
     def scores(self, rows: pd.DataFrame) -> np.ndarray | list[np.ndarray]:
         """Probabilities: (rows,) of label 1, or one (units, outputs) array a row."""

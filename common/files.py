@@ -13,7 +13,7 @@ from typing import Any
 class DataError(ValueError):
     """Input that a person has to mend. The message says what is wrong, where, what was expected and what to do.
 
-    problem: what is wrong, in a few words. path, line: where (line counts from 1). expected, action: completed sentences.
+    problem: what is wrong, in a few words. path, line: where (line counts from 1). expected, action: phrases.
     """
 
     def __init__(self, problem: str, path: Path | str | None = None, line: int | None = None, *, expected: str = "",
@@ -92,7 +92,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends well, and vanishes when it does not.
 
     path: the file or folder to write. Yields a path to write to: create either a file or a folder there.
-    Raises DataError when the folder cannot be written to or the disk is full; what was at `path` before stays as it was.
+    Raises DataError when the folder cannot be written to or the disk is full; what was at `path` before stays.
     """
     path = Path(path)
     try:
@@ -115,7 +115,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 
 def _swap_folders(new: Path, path: Path, aside: Path) -> None:
-    """Puts the folder `new` in the place of the folder `path`, which goes to `aside`, or back when the last step fails."""
+    """Puts folder `new` in the place of folder `path`, which goes to `aside`, or back when the last step fails."""
     os.replace(path, aside)
     try:
         os.replace(new, path)

@@ -1,4 +1,4 @@
-"""A run is one folder: its settings, its environment, one folder a unit of training, and what the ensemble makes of them."""
+"""A run is one folder: settings, environment, one folder a unit of training, and what the ensemble makes of them."""
 
 import dataclasses
 import json
@@ -25,7 +25,7 @@ PASSING = ("only", "workers", "input", "output", "prediction", "gold", "submissi
 
 @dataclass(frozen=True)
 class Unit:
-    """One fit: a member on all folds but one, with one seed. `name` is its folder in the run and its name for `only=`."""
+    """One fit: a member on all folds but one, with one seed. `name` is its folder, and what `only=` takes."""
 
     member: str
     fold: int

@@ -17,10 +17,11 @@ class RecurrentConfig(PretrainedConfig):
     spatial_dropout: share of embedding features dropped for a whole text at once. embedding_dropout: of single values.
     dropout: of the values between layers and of the output. layer_norm: normalise the output.
     initializer_range: standard deviation of fresh embeddings (vectors far smaller than 0.1 start an LSTM slowly).
-    bigram_size: features of an embedding of each pair of neighbouring tokens, looked up for (left, own) and (own, right);
-    0 for none. bigrams: how many pairs have one. bigram_dropout: share of pairs that lose theirs in training.
+    bigram_size: features of an embedding of each pair of neighbouring tokens, looked up for (left, own) and (own,
+    right); 0 for none. bigrams: how many pairs have one. bigram_dropout: share of pairs that lose theirs in training.
     bigram_initializer_range: standard deviation of fresh bigram embeddings; small, since most pairs are rare and what
     training does not reach stays as it began.
+    type_vocab_size: token types that have an embedding, which is added to the word's; 0 for none.
     skip: the output ends with the embeddings themselves; hidden_size counts them, so that the LSTM has the rest of it.
     """
 
@@ -42,6 +43,7 @@ class RecurrentConfig(PretrainedConfig):
     bigrams: int = 0
     bigram_dropout: float = 0.0
     bigram_initializer_range: float = 0.05
+    type_vocab_size: int = 0
     skip: bool = False
 
     def __post_init__(self, **kwargs) -> None:
@@ -140,6 +142,9 @@ class RecurrentEncoder(PreTrainedModel):
     def __init__(self, config: RecurrentConfig) -> None:
         super().__init__(config)
         self.embeddings = nn.Embedding(config.vocab_size, config.embedding_size, padding_idx=config.pad_token_id)
+        self.type_embeddings = None
+        if config.type_vocab_size:
+            self.type_embeddings = nn.Embedding(config.type_vocab_size, config.embedding_size)
         self.embedding_dropout = nn.Dropout(config.embedding_dropout)
         # Dropout1d drops whole rows of a (batch, rows, columns) tensor.
         self.spatial_dropout = nn.Dropout1d(config.spatial_dropout)
@@ -195,7 +200,8 @@ class RecurrentEncoder(PreTrainedModel):
     def load_bigrams(self, keys: Tensor) -> None:
         """Names the pairs of tokens that have an embedding.
 
-        keys (config.bigrams,): left id * vocab_size + right id, ascending. Raises ValueError for another number of them.
+        keys (config.bigrams,): left id * vocab_size + right id, ascending. Raises ValueError for another number of
+        them.
         """
         if self.bigram_embeddings is None or keys.shape != self.bigram_keys.shape:
             raise ValueError(f"{len(keys)} bigrams for an encoder with room for {self.config.bigrams}")
@@ -225,7 +231,8 @@ class RecurrentEncoder(PreTrainedModel):
         """Encode texts.
 
         input_ids (batch, length), or inputs_embeds (batch, length, embedding_size); attention_mask (batch, length),
-        1 for tokens, 0 for the padding to their right; token_type_ids are accepted and not used.
+        1 for tokens, 0 for the padding to their right; token_type_ids (batch, length), not used without
+        type_vocab_size.
         Returns last_hidden_state (batch, length, hidden_size) and, if asked for, hidden_states: the embeddings and
         each layer's output.
         """
@@ -246,6 +253,9 @@ class RecurrentEncoder(PreTrainedModel):
                 input_ids, lost = input_ids.masked_fill(lost & mask.bool(), self.config.unk_token_id), None
             inputs_embeds = self.embeddings(input_ids)
         x = inputs_embeds if lost is None else inputs_embeds.masked_fill(lost[..., None], 0.0)
+        if self.type_embeddings is not None:
+            types = torch.zeros(shape, dtype=torch.long, device=device) if token_type_ids is None else token_type_ids
+            x = x + self.type_embeddings(types)
         if bigrams is not None:
             x = torch.cat([x, bigrams], dim=-1)
         x = self.embedding_dropout(self.spatial_dropout(x.transpose(1, 2)).transpose(1, 2))

@@ -136,12 +136,16 @@ class Stacking(Blend):
         from sklearn.linear_model import LogisticRegression
 
         places = np.unique(np.linspace(0, len(targets) - 1, min(self.units, len(targets))).astype(int))
+        self.classes = np.unique(targets[places]).tolist()
+        if len(self.classes) < 2:
+            return  # nothing to tell apart: `apply` gives the mean
         model = LogisticRegression(C=self.regularisation, max_iter=1000)
         model.fit(self._features(parts)[places], targets[places])
         self.coefficients, self.intercepts = model.coef_.tolist(), model.intercept_.tolist()
-        self.classes = model.classes_.tolist()
 
     def apply(self, parts: Sequence[Scores]) -> Scores:
+        if len(self.classes) < 2:
+            return average(parts)
         logits = self._features(parts) @ np.asarray(self.coefficients).T + np.asarray(self.intercepts)
         if parts[0].values.shape[1] == 1:
             return parts[0].with_values(1 / (1 + np.exp(-logits)))

@@ -39,7 +39,9 @@ def grouped_stratified_folds(groups: np.ndarray, strata: Sequence[Hashable], fol
     groups = np.unique(groups, return_inverse=True)[1]
     total = int(groups.max()) + 1 if len(groups) else 0
     if folds < 2 or total < folds:
-        raise ValueError(f"cannot cut {total} groups of rows into {folds} folds: expected at least 2 folds and one group each")
+        raise ValueError(
+            f"cannot cut {total} groups of rows into {folds} folds: expected at least 2 folds and one group each"
+        )
     kinds: dict[Hashable, int] = {}
     stratum = np.array([kinds.setdefault(item, len(kinds)) for item in strata])
     counts = np.zeros((total, len(kinds)))

@@ -1,4 +1,4 @@
-"""What members hand to the ensemble: probabilities of every row, a row holding one unit (a pair) or many (its tokens)."""
+"""What members hand to the ensemble: probabilities of rows, each with one unit (a pair) or many (its tokens)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -9,8 +9,8 @@ def best_threshold(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float
     """The threshold t for which `probability >= t` has the highest F1 on label 1.
 
     probabilities: (rows,). labels: (rows,) of 0 and 1.
-    Returns (threshold, F1). Every cut between two different probabilities is tried; the threshold lies midway between them,
-    and of equal cuts the one nearest 0.5 is taken. Without a positive row: (0.5, 0.0).
+    Returns (threshold, F1). Every cut between two different probabilities is tried; the threshold lies midway between
+    them, and of equal cuts the one nearest 0.5 is taken. Without a positive row: (0.5, 0.0).
     """
     order = np.argsort(-probabilities, kind="stable")
     ranked, hits = probabilities[order].astype(np.float64), np.cumsum(labels[order])

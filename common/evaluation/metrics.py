@@ -27,7 +27,8 @@ def f1_by_group(groups: Sequence[Hashable], labels: Sequence[int], predictions: 
     """F1 of label 1 within each group of rows, in order of first appearance."""
     groups, labels, predictions = np.asarray(groups), np.asarray(labels), np.asarray(predictions)
     return {
-        group: binary_f1(labels[groups == group], predictions[groups == group]) for group in dict.fromkeys(groups.tolist())
+        group: binary_f1(labels[groups == group], predictions[groups == group])
+        for group in dict.fromkeys(groups.tolist())
     }
 
 
@@ -35,7 +36,7 @@ def entity_f1(gold: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Span]
     """Strict entity-level precision, recall and F1: an entity is right when start, end and type all agree.
 
     gold, predicted: the spans of each row. Returns {"micro": {...}, type: {...}}, types in alphabetical order.
-    Raises ValueError when the numbers of rows differ. Source: the CoNLL 2000/2003 evaluation (conlleval, micro average).
+    Raises ValueError when the numbers of rows differ. Source: the CoNLL 2000/2003 evaluation (conlleval).
     """
     counts: dict[str, np.ndarray] = {}
     for wanted, found in zip(gold, predicted, strict=True):

@@ -31,11 +31,12 @@ def write_report(path: Path, metrics: dict[str, Any], folds: int) -> None:
         f"<tr><td>{html.escape(name)}</td><td>{facts['score']:.4f}</td><td>{facts['rows']}</td><td>{facts['seconds']:.0f}</td></tr>"
         for name, facts in metrics["units"].items()
     )
-    write_text(path, f"""<!doctype html><html><head><meta charset="utf-8"><title>{metrics["contest"]}</title><style>{STYLE}</style></head>
+    write_text(path, f"""<!doctype html><html>
+<head><meta charset="utf-8"><title>{metrics["contest"]}</title><style>{STYLE}</style></head>
 <body><h1>{metrics["contest"]}: {metrics["score"]:.4f}</h1>
-<p>Chosen: <b>{html.escape(metrics["chosen"])}</b>, {metrics["gain_over_best_member"]:+.4f} over the best member. Every score below is
-out-of-fold and cross-fitted: weights and thresholds were fitted on the other folds. Fitted on all folds at once, as the
-submission is, the chosen one scores {metrics["searched"]["score"]:.4f}.</p>
+<p>Chosen: <b>{html.escape(metrics["chosen"])}</b>, {metrics["gain_over_best_member"]:+.4f} over the best member. Every
+score below is out-of-fold and cross-fitted: weights and thresholds were fitted on the other folds. Fitted on all folds
+at once, as the submission is, the chosen one scores {metrics["searched"]["score"]:.4f}.</p>
 <table><tr>{head}</tr>{rows}</table>
 <img alt="scores by member and fold" src="data:image/png;base64,{_picture(metrics)}">
 <h2>Units</h2><table><tr><th></th><th>held-out score</th><th>training rows</th><th>seconds</th></tr>{units}</table>
@@ -55,7 +56,9 @@ def _picture(metrics: dict[str, Any]) -> str:
     values = [metrics["results"][name]["score"] for name in names]
     axes.barh(names, values, color=["#4a8" if name == metrics["chosen"] else "#9bc" for name in names])
     dots = [(facts["score"], name.split("/")[0]) for name, facts in metrics["units"].items()]
-    axes.scatter([score for score, _ in dots], [name for _, name in dots], color="#333", s=12, zorder=3, label="one fold")
+    axes.scatter(
+        [score for score, _ in dots], [name for _, name in dots], color="#333", s=12, zorder=3, label="one fold"
+    )
     axes.invert_yaxis()
     spread = [*values, *(score for score, _ in dots)]
     axes.set_xlim(max(0.0, min(spread) - 0.05), min(1.0, max(spread) + 0.02))

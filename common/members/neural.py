@@ -38,7 +38,7 @@ class NeuralMember(ABC):
 
     @abstractmethod
     def fit_text(self, train: pd.DataFrame, unlabelled: Iterable[Any], folder: Path) -> None:
-        """Learns or loads what turns text into numbers from the training rows and unlabelled text; saves it in `folder`."""
+        """Learns what turns text into numbers from training rows and unlabelled text, and saves it in `folder`."""
 
     @abstractmethod
     def restore_text(self, folder: Path) -> None:
@@ -71,7 +71,7 @@ class NeuralMember(ABC):
     def fit(
         self, train: pd.DataFrame, held_out: pd.DataFrame, unlabelled: Iterable[Any], folder: Path
     ) -> dict[str, Any]:
-        """Trains, keeps the best or the last epoch, and saves model and tokenizer; resumes from a checkpoint in `folder`."""
+        """Trains, keeps the best or the last epoch, and saves it; resumes from a checkpoint in `folder`."""
         _quiet()
         set_seed(self.seed)
         arguments = training_arguments(self.training, folder / "checkpoints", self.seed)
@@ -90,27 +90,31 @@ class NeuralMember(ABC):
         trainer = FoldTrainer(model, self.training, arguments, table, self.collator(), evaluate)
         arguments.distributed_state.wait_for_everyone()
         trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder / "checkpoints"))
-        self.model = trainer.model.eval()
         if first:
-            self.model.save_pretrained(folder / "model")
+            trainer.model.save_pretrained(folder / "model")
             write_json(folder / "history.json", trainer.state.log_history)
+            # Read back, so that scores now and those of `predict` later come from one model in one precision.
+            self.model = self.load_model(folder / "model").to(arguments.device).eval()
         arguments.distributed_state.wait_for_everyone()
         if first:
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         return {"steps": trainer.state.global_step, "best": trainer.state.best_metric}
 
-    def estimate(self, sample: pd.DataFrame, rows: float, folder: Path) -> float:
-        """Seconds that a fit on `rows` rows like those of `sample` would take, from a few steps on this device.
+    def estimate(self, sample: pd.DataFrame, rows: float, folder: Path) -> tuple[float, int]:
+        """Seconds and bytes that a fit on `rows` rows like those of `sample` would take, from a few steps of it.
 
+        The bytes are those of the model that stays; its checkpoint takes three times as much more while it is trained.
         folder: for what `fit_text` writes; its contents may be thrown away.
         """
+        _quiet()
         self.fit_text(sample, (), folder)
         table, _ = self.features(sample, labelled=True)
         model = self.build_model().to("cuda" if torch.cuda.is_available() else "cpu")
         step = measure_step(model, table, self.collator(), self.training)
-        steps = self.training.max_steps or self.training.epochs * rows * len(table) / len(sample) / self.training.batch_size
-        # Each epoch ends with a forward pass (a third of a step) over the held-out fold (of five: a quarter of these rows).
-        return step * steps * 1.1
+        batches = rows * len(table) / len(sample) / self.training.batch_size
+        steps = self.training.max_steps * self.training.accumulation or self.training.epochs * batches
+        # An epoch ends with a forward pass, a third of a step, over the held-out fold: a quarter of the rows for five.
+        return step * steps * 1.1, 4 * sum(parameter.numel() for parameter in model.parameters())
 
     def scores(self, rows: pd.DataFrame) -> np.ndarray | list[np.ndarray]:
         """Probabilities of rows; see Member."""

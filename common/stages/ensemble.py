@@ -1,4 +1,4 @@
-"""ensemble: members combined on out-of-fold scores alone, judged on folds the blend has not seen, written as a submission."""
+"""ensemble: members combined on out-of-fold scores, judged on folds that the blend has not seen, and submitted."""
 
 import time
 from dataclasses import dataclass
@@ -89,8 +89,8 @@ def ensemble(contest: Contest) -> dict[str, Any]:
 def cross_fitted(contest: Contest, rows: Any, parts: list[Scores], blend: Blend) -> dict[str, float]:
     """The score of a blend and its decision rule on rows that neither was fitted on.
 
-    For each fold the blend's weights and the decision (thresholds) are fitted on the out-of-fold scores of the other folds
-    and applied to this one; the predictions of all folds are then scored together.
+    For each fold the blend's weights and the decision (thresholds) are fitted on the out-of-fold scores of the other
+    folds and applied to this one; the predictions of all folds are then scored together.
     """
     predictions: list[Any] = [None] * len(rows.train)
     targets, lengths = contest.targets(rows.train), np.diff(parts[0].offsets)
@@ -135,8 +135,8 @@ def _complete(run: Run, units: dict[str, list[Unit]], digest: str) -> None:
         if run.finished(unit, run.unit_settings(unit, digest)) is None
     ]
     if missing:
-        raise ConfigError(f"{len(missing)} units are not finished, the first is {missing[0]}: run the train stage first, "
-                          f"or leave members out with use=[...]")  # fmt: skip
+        raise ConfigError(f"{len(missing)} units are not finished, the first is {missing[0]}: run the train stage "
+                          f"first, or leave members out with use=[...]")  # fmt: skip
 
 
 def _unit_facts(run: Run, unit: Unit) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from common.stages.rows import thinned
 
 
 def check(contest: Contest) -> None:
-    """Validates `submission=` (by default the run's own) against the test file. Raises DataError for the first fault."""
+    """Validates `submission=`, by default the run's own, against the test file. Raises DataError for a fault."""
     path = Path(contest.config.submission or Path(contest.config.output_dir) / contest.submission_file)
     test = thinned(contest.read_test(), contest.config.max_rows)
     if not len(test):

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from common.contest import Contest
-from common.files import atomic_path
+from common.files import DataError, atomic_path
 from common.logs import log
 from common.run import Run
 from common.stages.rows import Rows, read_rows
-from common.stages.train import worker_count
+from common.stages.train import threads_each, worker_count
 
 SAMPLE = 256  # rows that each member is tried on
 
@@ -23,8 +23,8 @@ SAMPLE = 256  # rows that each member is tried on
 def prepare(contest: Contest) -> dict[str, Any]:
     """Reads and checks everything a run needs and prints its facts; returns them. Raises DataError or ConfigError.
 
-    Every member is tried on a few rows, so that an encoder that does not load, or a setting that a model refuses, is found
-    now and not hours later; the time of the whole run is estimated from that.
+    Every member is tried on a few rows, so that an encoder that does not load, or a setting that a model refuses, is
+    found now and not hours later; the time of the whole run is estimated from that.
     """
     rows = read_rows(contest)
     run = Run(contest)
@@ -37,7 +37,6 @@ def prepare(contest: Contest) -> dict[str, Any]:
         "rows a fold": ", ".join(map(str, np.bincount(rows.folds))),
         **contest.facts(rows.train, rows.test),
         "device": _device(),
-        "disk": f"{shutil.disk_usage(run.folder).free / 1e9:.1f} GB free",
     }
     if not contest.config.smoke:
         facts |= _trials(contest, run, rows)
@@ -58,23 +57,38 @@ def _device() -> str:
 
 
 def _trials(contest: Contest, run: Run, rows: Rows) -> dict[str, str]:
-    """Each member's time for a unit, estimated on a sample of one fold's rows, and that of all unfinished units."""
+    """Each member's time for a unit, estimated on a few rows, and time and disk of all units that are not finished.
+
+    Raises DataError when the disk has less room than that.
+    """
+    import torch
+
     share = 1 - 1 / contest.config.folds
     sample = rows.train[rows.folds != 0].reset_index(drop=True)
     sample = sample.iloc[np.unique(np.linspace(0, len(sample) - 1, SAMPLE).astype(int))].reset_index(drop=True)
-    facts, total = {}, 0.0
+    facts, total, disk, largest = {}, 0.0, 0, 0
     units = run.units(contest.config.only)
+    workers = min(worker_count(contest.config.workers), len(units))
+    torch.set_num_threads(threads_each(workers))
     for name in dict.fromkeys(unit.member for unit in units):
         waiting = [unit for unit in units if unit.member == name and run.finished(unit) is None]
-        seconds = _unit_seconds(contest, name, sample, len(rows.train) * share) if waiting else 0.0
+        seconds, size = _of_a_unit(contest, name, sample, len(rows.train) * share) if waiting else (0.0, 0)
         facts[f"units of {name}"] = f"{len(waiting)} to train, about {spoken(seconds)} each"
-        total += seconds * len(waiting)
-    workers = min(worker_count(contest.config.workers), len(units))
-    return facts | {"estimated time": f"about {spoken(total / workers)} with {workers} units side by side"}
+        total, disk, largest = total + seconds * len(waiting), disk + size * len(waiting), max(largest, size)
+    # A checkpoint holds the weights and both of AdamW's averages, and the next one is written before it is deleted.
+    disk += 2 * 3 * largest * workers
+    free = shutil.disk_usage(run.folder).free
+    if disk > free:
+        raise DataError(f"{free / 1e9:.1f} GB are free and this run needs about {disk / 1e9:.1f} GB", run.folder,
+                        action="free space, choose another output_dir, or train fewer units")  # fmt: skip
+    return facts | {
+        "estimated time": f"about {spoken(total / workers)} with {workers} units side by side",
+        "estimated disk": f"about {disk / 1e9:.1f} GB of {free / 1e9:.0f} GB free",
+    }
 
 
-def _unit_seconds(contest: Contest, name: str, sample: pd.DataFrame, rows: float) -> float:
-    """A member's fitting time from a short fit of `sample`, in proportion to the number of rows."""
+def _of_a_unit(contest: Contest, name: str, sample: pd.DataFrame, rows: float) -> tuple[float, int]:
+    """A member's fitting time in seconds and its bytes on disk, from a short fit of `sample` scaled to `rows` rows."""
     member = contest.build_member(name, contest.config.seeds[0])
     with tempfile.TemporaryDirectory() as folder:
         if hasattr(member, "estimate"):
@@ -82,7 +96,7 @@ def _unit_seconds(contest: Contest, name: str, sample: pd.DataFrame, rows: float
         started = time.time()
         member.fit(sample, sample, (), Path(folder))
         member.scores(sample)
-    return (time.time() - started) * rows / len(sample)
+        return (time.time() - started) * rows / len(sample), 0
 
 
 def spoken(seconds: float) -> str:

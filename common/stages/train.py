@@ -55,10 +55,15 @@ def worker_count(asked: int) -> int:
     return 1 if torch.cuda.is_available() else len(os.sched_getaffinity(0))
 
 
+def threads_each(workers: int) -> int:
+    """The CPU threads of each of several workers."""
+    return max(1, len(os.sched_getaffinity(0)) // workers)
+
+
 def train_unit(contest: Contest, run: Run, unit: Unit, rows: Rows, settings: dict[str, Any]) -> None:
     """Fits one unit and writes its out-of-fold and test scores; resumes what an interrupted fit left.
 
-    Under torchrun every process fits (a member that cannot share its work is fitted by the first), and the first writes.
+    Under torchrun every process fits (the first alone where a member cannot share its work); the first writes.
     Raises ConfigError under torchrun when another run holds the unit; without it that unit is left to the other.
     """
     member = contest.build_member(unit.member, unit.seed)
@@ -98,8 +103,12 @@ def _drop_stale(folder: Path, stamp: Path, settings: dict[str, Any]) -> None:
 
 def _train_side_by_side(contest: Contest, run: Run, units: list[Unit], workers: int) -> None:
     """One child process a unit, `workers` at a time, its lines passed on under the unit's name."""
-    threads = str(max(1, len(os.sched_getaffinity(0)) // workers))
-    environment = {**os.environ, "OMP_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false", CHILD: "1"}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads_each(workers)),
+        "TOKENIZERS_PARALLELISM": "false",
+        CHILD: "1",
+    }
 
     def fit(unit: Unit) -> tuple[Unit, int, list[str]]:
         command = [sys.executable, "-m", "competitions", contest.name, "train",

@@ -7,10 +7,12 @@ import numpy as np
 CHUNK = 2_000_000
 
 
-def frequent_bigrams(rows: Iterable[np.ndarray], vocabulary: int, min_count: int = 2, most: int = 300_000) -> np.ndarray:
+def frequent_bigrams(
+    rows: Iterable[np.ndarray], vocabulary: int, min_count: int = 2, most: int = 300_000
+) -> np.ndarray:
     """The most frequent pairs of neighbours.
 
-    rows: token ids of each text, special tokens included. vocabulary: number of ids. min_count: rarer pairs are left out.
+    rows: token ids of each text, special tokens included. vocabulary: number of ids. min_count: rarer: left out.
     most: at most this many, the most frequent; memory is bounded by the number of different pairs, not of texts.
     Returns int64 keys, left id * vocabulary + right id, ascending.
     """

@@ -62,7 +62,7 @@ class LabelScheme:
         return tags
 
     def decode(self, tag_ids: np.ndarray | list[int]) -> list[Span]:
-        """Strict spans of a tag sequence: a piece that breaks the scheme (an I after O, a B without its E) is no entity.
+        """Strict spans of a tag sequence: a piece that breaks the scheme (an I after O, a B without E) is no entity.
 
         tag_ids: (length,) tag numbers. Returns spans in order, `end` exclusive.
         """

@@ -9,7 +9,7 @@ def tag_sequences(values: np.ndarray, offsets: np.ndarray, scheme: LabelScheme, 
     """The permitted tag sequence with the highest product of probabilities, row by row.
 
     values: (units, tags) probabilities of all rows, one after another. offsets: (rows + 1,) where rows begin.
-    scheme: the label scheme of the tags. entity_bias: added to the log-probability of every tag but O (recall for precision).
+    scheme: the label scheme of the tags. entity_bias: added to the log-probability of every tag but O (for recall).
     Returns int64 (units,) tag ids.
     Source: Viterbi on posterior marginals, which maximises the expected number of right tags among permitted sequences'
     log scores; with hard constraints in place of transition scores.
@@ -46,7 +46,9 @@ def _viterbi(emissions, begins, lengths, start, transition, end, result) -> None
             tag[first:] = came_from[step, np.arange(first, rows), tag[first:]]
 
 
-def decode_tags(values: np.ndarray, offsets: np.ndarray, scheme: LabelScheme, entity_bias: float = 0.0) -> list[list[Span]]:
+def decode_tags(
+    values: np.ndarray, offsets: np.ndarray, scheme: LabelScheme, entity_bias: float = 0.0
+) -> list[list[Span]]:
     """The entities of every row under the best permitted tag sequence. Arguments as in `tag_sequences`."""
     tags = tag_sequences(values, offsets, scheme, entity_bias)
     spans: list[list[Span]] = [[] for _ in range(len(offsets) - 1)]

@@ -13,11 +13,15 @@ class TrainingConfig:
     """How a torch model is trained.
 
     epochs: passes over the rows. batch_size: rows a step on one device. accumulation: batches a step.
-    learning_rate: of the encoder; recurrent_learning_rate, head_learning_rate: of the recurrent layers, and of heads and CRF.
-    layer_decay: factor on the encoder's rate for each layer further down (1 turns it off). weight_decay, betas: AdamW's.
+    learning_rate: of the encoder; recurrent_learning_rate, head_learning_rate: of the recurrent layers, and of heads
+    and CRF.
+    layer_decay: factor on the encoder's rate for each layer further down (1 turns it off). weight_decay,
+    betas: AdamW's.
     warmup: share of steps. schedule: linear, cosine, constant or plateau (halved after an epoch without gain).
-    max_grad_norm: clip to this norm, 0 never. precision: auto (bf16 where GPU or CPU compute in it, else fp16 on a GPU), fp32, bf16 or fp16.
-    keep: best (the epoch with the best held-out metric) or last. patience: epochs without gain before stopping, 0 never.
+    max_grad_norm: clip to this norm, 0 never. precision: auto (bf16 where GPU or CPU compute in it, else fp16 on a
+    GPU), fp32, bf16 or fp16.
+    keep: best (the epoch with the best held-out metric) or last. patience: epochs without gain before stopping, 0
+    never.
     group_by_length: batches of rows of like length. gradient_checkpointing: less memory for more time.
     max_steps: stop after this many steps (0 leaves it to epochs).
     """

@@ -37,8 +37,8 @@ class Collator:
 class LengthGroupedSampler(Sampler[int]):
     """Indices in random order such that every run of `batch_size` of them has rows of like length.
 
-    lengths: (rows,) tokens. batch_size: rows of a whole step over all devices. seed: with the epoch, decides the order, so
-    that a resumed run sees what an uninterrupted one would have seen.
+    lengths: (rows,) tokens. batch_size: rows of a whole step over all devices. seed: with the epoch, decides the order,
+    so that a resumed run sees what an uninterrupted one would have seen.
     pool: batches that are sorted together; more means less padding and less randomness.
     """
 

@@ -25,7 +25,7 @@ class FoldTrainer(Trainer):
     """Trains one unit.
 
     model: a head with `part_of(parameter name)`. config: its training settings. args: from `training_arguments`.
-    rows: the feature table with a column `length`. collator: pads the rows. evaluate: scores the model on the held-out fold.
+    rows: the feature table with a column `length`. collator: pads the rows. evaluate: scores held-out rows.
     """
 
     def __init__(self, model: nn.Module, config: TrainingConfig, args: TrainingArguments, rows: Dataset,
@@ -38,8 +38,8 @@ class FoldTrainer(Trainer):
             # Beside the checkpoints, which are deleted when the unit is finished; the curves stay.
             callbacks.append(TensorBoardCallback(SummaryWriter(Path(args.output_dir).parent / "tensorboard")))
         # An evaluation set must be named for the Trainer to evaluate; `evaluate` below looks after the rest.
-        super().__init__(model=model, args=args, train_dataset=rows.remove_columns("length"), eval_dataset=rows.select([]),
-                         data_collator=collator, callbacks=callbacks)  # fmt: skip
+        super().__init__(model=model, args=args, train_dataset=rows.remove_columns("length"),
+                         eval_dataset=rows.select([]), data_collator=collator, callbacks=callbacks)  # fmt: skip
         self.remove_callback(PrinterCallback)
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> torch.utils.data.Sampler:
@@ -101,7 +101,8 @@ class EpochLog(TrainerCallback):
         rate = (state.global_step - self.first_step) / max(seconds, 1e-9)
         left = (state.max_steps - state.global_step) / rate if rate else 0.0
         log.info(f"  epoch {state.epoch:g} of {args.num_train_epochs:g}  loss {self.loss:.3f}  "
-                 f"held-out {metrics['eval_score']:.4f}  {rate:.1f} steps/s  {seconds:.0f} s, {left:.0f} s left")  # fmt: skip
+                 f"held-out {metrics['eval_score']:.4f}  {rate:.1f} steps/s  {seconds:.0f} s, "
+                 f"{left:.0f} s left")  # fmt: skip
 
 
 def measure_step(model: nn.Module, rows: Dataset, collator: Collator, config: TrainingConfig, steps: int = 4) -> float:
@@ -143,7 +144,9 @@ def predict_rows(model: nn.Module, rows: Dataset, collator: Collator, forward: C
     features = rows.remove_columns("length")
     for places in prediction_batches(lengths, tokens):
         batch = collator(_rows_of(features, places))
-        for place, item in zip(places, forward(model, {key: value.to(device) for key, value in batch.items()}), strict=True):
+        for place, item in zip(
+            places, forward(model, {key: value.to(device) for key, value in batch.items()}), strict=True
+        ):
             results[place] = item
     model.train(was_training)
     return results

@@ -32,6 +32,8 @@ def drop_one_type(rows: pd.DataFrame, scheme: str, random: np.random.Generator) 
             continue
         chosen = kinds if scheme == "all_types" else [kinds[random.integers(len(kinds))]]
         added += [(f"{row.id}-{kind}", *without(row.tokens, row.spans, kind)) for kind in chosen]
+    if not added:
+        return rows
     return pd.concat([rows, pd.DataFrame(added, columns=["id", "tokens", "spans"])], ignore_index=True)
 
 

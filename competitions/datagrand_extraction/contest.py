@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from common.config import ConfigError, nearest
 from common.contest import RunConfig
 from common.files import DataError, existing
 from common.logs import log
 from competitions.datagrand_extraction.augmentation import SCHEMES, drop_one_type
-from competitions.datagrand_extraction.data import Corpus, read_tagged, read_untagged, write_tagged
+from competitions.datagrand_extraction.data import TYPES, Corpus, read_tagged, read_untagged, write_tagged
 from competitions.tasks.tagging import TaggingConfig, TaggingContest
 
 WHERE = "put the official files there, or build the demo set (python -m data.demo) and say data_dir=data/demo/datagrand2019"
@@ -34,9 +35,9 @@ class DatagrandExtraction(TaggingContest):
 
     def __init__(self, config: DatagrandConfig) -> None:
         super().__init__(config)
+        if sorted(config.types) != sorted(TYPES):
+            raise ConfigError(f"types is {list(config.types)}: expected DataGrand's {list(TYPES)}, in any order")
         if config.augmentation not in SCHEMES:
-            from common.config import ConfigError, nearest
-
             raise ConfigError(f"augmentation is {config.augmentation!r}{nearest(config.augmentation, SCHEMES)}")
 
     def _file(self, name: str) -> Path:

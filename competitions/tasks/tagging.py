@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from common.config import ConfigError
 from common.contest import Contest, Member, RunConfig
 from common.ensembling.blending import Blend
 from common.ensembling.folds import grouped_stratified_folds, text_groups
@@ -42,7 +43,10 @@ class TaggingContest(Contest):
 
     def __init__(self, config: TaggingConfig) -> None:
         self.member_kinds = _kinds()
-        self.scheme = LabelScheme(tuple(config.types), config.scheme)
+        try:
+            self.scheme = LabelScheme(tuple(config.types), config.scheme)
+        except ValueError as error:
+            raise ConfigError(f"types or scheme: {error}") from None
         super().__init__(config)
 
     def folds(self, train: pd.DataFrame) -> np.ndarray:
@@ -116,6 +120,8 @@ class TaggingContest(Contest):
             "entities": ", ".join(f"{kind} {count}" for kind, count in kinds.sort_index().items()),
             "lines without an entity": f"{(train['spans'].map(len) == 0).mean():.1%}",
             "tokens a line": _quantiles(lengths),
+            **{f"lines that become windows in {name}": int((lengths > own.max_length - 2).sum())
+               for name, own in self.settings.items() if hasattr(own, "max_length")},
             "test lines that are also training lines": sum(" ".join(tokens) in known for tokens in test["tokens"]),
         }
 

@@ -29,8 +29,8 @@ CHUNK = 10_000  # lines tokenized at once
 class TaggerSettings(EncoderConfig):
     """A tagger: encoder -> [BiLSTM] -> [layer norm] -> [multi-sample dropout] -> CRF or softmax.
 
-    max_length: tokens of a window; longer lines become windows that share `overlap` tokens. head: crf or softmax.
-    recurrent_size: of a BiLSTM on the encoder, 0 for none. dropout, multi_sample_dropout, layer_norm: of the head.
+    max_length: tokens of a window; longer lines become windows that share `overlap` tokens, half a window at most.
+    head: crf or softmax. recurrent_size: of a BiLSTM on the encoder, 0 for none. dropout, multi_sample_dropout, layer_norm: of the head.
     average: how folds and seeds are averaged: "marginals", or "crf" for emissions and transitions.
     """
 
@@ -50,6 +50,7 @@ class TaggerSettings(EncoderConfig):
                 raise ConfigError(f"{key} is {value!r}{nearest(value, allowed)}")
         if self.average == "crf" and self.head != "crf":
             raise ConfigError(f"average=crf averages CRFs: it needs head=crf, not head={self.head}")
+        _check_recurrent_size(self.recurrent_size)
 
 
 @dataclass
@@ -72,6 +73,16 @@ class SpanSettings(EncoderConfig):
     max_span: int = 32
     threshold: float = 0.1
     training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def __post_init__(self) -> None:
+        if self.activation not in (known := ("sigmoid", "softmax")):
+            raise ConfigError(f"activation is {self.activation!r}{nearest(self.activation, known)}")
+        _check_recurrent_size(self.recurrent_size)
+
+
+def _check_recurrent_size(size: int) -> None:
+    if size < 0 or size % 2:
+        raise ConfigError(f"recurrent_size is {size}: it holds two directions, expected an even number, or 0 for none")
 
 
 class TaggerMember(NeuralMember):
@@ -121,7 +132,7 @@ class TaggerMember(NeuralMember):
             if len(ids) > size:
                 widths = np.diff(bounds)
                 too_wide += int((widths > size).sum())
-                overlap = min(self.settings.overlap, size - 1)
+                overlap = min(self.settings.overlap, size // 2)
                 # A word of more pieces than a window holds stands in a window of its own: its first pieces are read.
                 spans = windows(len(positions), size, overlap, widths.clip(max=size))
             for start, stop in spans:

@@ -115,3 +115,25 @@ def test_bigrams_survive_saving(tmp_path):
     again = RecurrentEncoder.from_pretrained(tmp_path).eval()
     ids = torch.tensor([[1, 1, 2, 3, 4]])
     assert torch.equal(again(ids).last_hidden_state, encoder(ids).last_hidden_state)
+
+
+def test_token_types_add_to_the_embeddings_where_the_encoder_has_them() -> None:
+    settings = {"vocab_size": 12, "embedding_size": 6, "hidden_size": 8}
+    typed = RecurrentEncoder(RecurrentConfig(**settings, type_vocab_size=3)).eval()
+    ids, types = torch.tensor([[3, 4, 5]]), torch.tensor([[0, 2, 1]])
+    apart = typed(ids, token_type_ids=types).last_hidden_state
+    with torch.no_grad():
+        embedded = typed.embeddings(ids) + typed.type_embeddings(types)
+    untyped = RecurrentEncoder(RecurrentConfig(**settings)).eval()
+    untyped.load_state_dict(typed.state_dict(), strict=False)
+    torch.testing.assert_close(untyped(inputs_embeds=embedded).last_hidden_state, apart)
+    zeros = typed(ids, token_type_ids=torch.zeros_like(ids)).last_hidden_state
+    torch.testing.assert_close(typed(ids).last_hidden_state, zeros)
+    assert not torch.allclose(apart, zeros)
+
+
+def test_bigrams_start_small_and_the_unknown_pair_at_zero() -> None:
+    encoder = RecurrentEncoder(RecurrentConfig(vocab_size=50, bigram_size=8, bigrams=3000, initializer_range=0.5))
+    assert encoder.bigram_embeddings.weight.std().item() == pytest.approx(0.05, rel=0.05)
+    assert not encoder.bigram_embeddings.weight[0].any()
+    assert encoder.embeddings.weight.std().item() == pytest.approx(0.5, rel=0.1)

@@ -1,0 +1,202 @@
+"""Matching contests: folds, thresholds and the metric; and what a neural member may look at."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from common.config import ConfigError
+from common.ensembling.scores import Scores
+from competitions.tasks.matching import MatchingConfig, MatchingContest
+from competitions.tasks.matching_members import (
+    BiEncoderSettings,
+    CrossEncoderSettings,
+    MatcherMember,
+    PairLexicalMatcher,
+    inverse_document_frequency,
+    without_mirrored,
+)
+
+HELD_OUT_ONLY = "魑魅魍魉"  # characters that stand in the held-out rows and nowhere else
+ENCODER = {"model_type": "recurrent", "embedding_size": 8, "hidden_size": 16, "num_layers": 1}
+TRAINING = {"epochs": 1, "batch_size": 8, "keep": "last", "precision": "fp32"}
+
+
+class Example(MatchingContest):
+    name, submission_file, subtasks = "example", "submission.csv", ("短", "长", "空")
+
+    def read_train(self):
+        return pairs()
+
+    def read_test(self, path=None):
+        return pairs().drop(columns="label").head(0)
+
+    def write_submission(self, path, rows, predictions): ...
+
+    def read_predictions(self, path, like=None): ...
+
+    def check_submission(self, path, test): ...
+
+
+def contest(**settings) -> Example:
+    return Example(MatchingConfig(**{"folds": 3, **settings}))
+
+
+def pairs(count: int = 60, seed: int = 0) -> pd.DataFrame:
+    """Pairs of short made-up texts, of which some stand in several pairs."""
+    random = np.random.default_rng(seed)
+    texts = ["".join(random.choice(list("天地人山水火木金土日月星"), 8)) for _ in range(count)]
+    return pd.DataFrame({
+        "id": [f"p{n}" for n in range(count)],
+        "source": texts,
+        "target": [texts[n - 1 if n % 3 == 0 and n else n][::-1] for n in range(count)],
+        "task": [n % 2 for n in range(count)],
+        "label": random.integers(0, 2, count),
+    })  # fmt: skip
+
+
+def scored(rows: pd.DataFrame, values: list[float]) -> Scores:
+    return Scores.of(rows["id"].tolist(), np.array(values, dtype=np.float32))
+
+
+def test_no_text_is_on_both_sides_of_a_fold():
+    rows = pairs(200)
+    folds = contest().folds(rows)
+    for fold in range(3):
+        inside, outside = rows[folds == fold], rows[folds != fold]
+        assert not {*inside["source"], *inside["target"]} & {*outside["source"], *outside["target"]}
+        # Each fold has about its share of every subtask's labels.
+        assert (inside.groupby(["task", "label"]).size() >= 8).all()
+
+
+def test_thresholds_are_those_of_each_subtask_and_see_only_the_rows_given():
+    rows = pd.DataFrame({"id": list("abcdef"), "task": [0, 0, 0, 1, 1, 1], "label": [1, 0, 0, 1, 1, 0]})
+    scores = scored(rows, [0.9, 0.7, 0.1, 0.3, 0.2, 0.1])
+    own = contest()
+    decision = own.fit_decision(rows, scores)
+    assert decision["thresholds"] == {"0": pytest.approx(0.8), "1": pytest.approx(0.15)}
+    assert own.decode(rows, scores, decision) == [1, 0, 0, 1, 1, 0]
+    # Another row's label and score change nothing for the rows that are given.
+    assert own.fit_decision(rows[:3], scores.take(np.arange(3)))["thresholds"] == {"0": pytest.approx(0.8)}
+
+
+def test_a_subtask_without_a_threshold_takes_the_common_one_and_without_any_a_half():
+    rows = pd.DataFrame({"id": list("ab"), "task": [2, 0]})
+    scores = scored(rows, [0.4, 0.4])
+    assert contest().decode(rows, scores, {"thresholds": {"0": 0.45}, "threshold": 0.35}) == [1, 0]
+    assert contest().decode(rows, scored(rows, [0.5, 0.49]), {}) == [1, 0]
+
+
+def test_the_metric_by_hand():
+    rows = pd.DataFrame({"id": list("abcdef"), "task": [0, 0, 0, 0, 1, 1]})
+    found = contest().score(rows, [1, 1, 0, 0, 1, 0], [1, 0, 1, 0, 1, 0])
+    # 短: one right of two found and two wanted, F1 0.5; 长: all right; together 2 of 3 and 3, F1 2/3.
+    assert found == {"score": pytest.approx(2 / 3), "f1 all": pytest.approx(2 / 3), "f1 短": 0.5, "f1 长": 1.0}
+
+
+def test_facts_count_what_stands_in_both_splits():
+    train, own = pairs(), contest()
+    mirrored = train.head(1).rename(columns={"source": "target", "target": "source"})
+    facts = own.facts(train, mirrored)
+    assert facts["test pairs that are also training pairs"] == 1
+    assert facts["test texts that are also training texts"] == 2
+    assert facts["training pairs that occur more than once"] == 0
+    assert own.facts(train, train.head(0))["test pairs that are also training pairs"] == 0
+
+
+# Members
+
+
+def member(kind: type, **settings) -> MatcherMember:
+    from common.training.arguments import TrainingConfig
+
+    settings = {"architecture": ENCODER, "max_length": 32, "training": TrainingConfig(**TRAINING), **settings}
+    return MatcherMember(kind(**settings), 3, 1, contest()._judge)
+
+
+@pytest.mark.parametrize("kind", [CrossEncoderSettings, BiEncoderSettings])
+def test_the_vocabulary_of_a_unit_holds_nothing_of_its_held_out_rows(kind, tmp_path: Path):
+    train, held_out = pairs(24), pairs(8, seed=1)
+    held_out["source"] = HELD_OUT_ONLY * 2
+    own = member(kind, pooling="idf", min_frequency=1)
+    own.fit(train, held_out, ["云云"], tmp_path)
+    vocabulary = own.text.tokenizer.get_vocab()
+    assert not set(HELD_OUT_ONLY) & set(vocabulary)
+    assert {"天", "云"} <= set(vocabulary)  # of the training rows and of the unlabelled text
+    texts = [*dict.fromkeys([*train["source"], *train["target"]]), "云云"]
+    ids = [np.array(own.text.tokenizer(text)["input_ids"]) for text in texts]
+    expected = inverse_document_frequency(ids, len(vocabulary))
+    assert own.model.pooling.token_idf.tolist() == pytest.approx(expected.tolist())
+    assert own.model.pooling.token_idf[own.text.tokenizer.cls_token_id] == 0
+
+
+@pytest.mark.parametrize("kind", [CrossEncoderSettings, BiEncoderSettings])
+def test_a_restored_member_scores_as_the_fitted_one(kind, tmp_path: Path):
+    train, rows = pairs(24), pairs(9, seed=1)
+    own = member(kind, shared_ngrams=2)
+    own.fit(train, rows, (), tmp_path)
+    scores = own.scores(rows)
+    assert scores.shape == (9,) and scores.dtype == np.float32 and ((scores > 0) & (scores < 1)).all()
+    restored = member(kind, shared_ngrams=2).restore(tmp_path)
+    np.testing.assert_allclose(restored.scores(rows), scores, atol=1e-6)
+    # Neither the labels nor the rows beside a row have a say in its score.
+    np.testing.assert_allclose(restored.scores(rows.drop(columns="label").tail(1)), scores[-1:], atol=1e-6)
+    assert len(restored.scores(rows.head(0))) == 0
+
+
+def test_features_are_as_long_as_allowed_and_the_masks_follow_from_them(tmp_path: Path):
+    rows = pairs(6)
+    rows.loc[0, "source"] = "天" * 100
+    cross, single = member(CrossEncoderSettings, max_length=16), member(BiEncoderSettings, max_length=12)
+    for own in (cross, single):
+        own.fit_text(rows, (), tmp_path / own.settings.interaction)
+    table, owners = cross.features(rows, labelled=True)
+    assert table["length"][0] == len(table["input_ids"][0]) == len(table["token_type_ids"][0]) == 16
+    assert owners.tolist() == list(range(6)) and list(table["labels"]) == rows["label"].tolist()
+    table, _ = single.features(rows, labelled=False)
+    assert table["length"][0] == 12 + 10 and "labels" not in table.column_names
+    batch = single.collator()([table.remove_columns("length")[n] for n in range(6)])
+    assert batch["attention_mask_a"].sum(1).tolist() == [12, *[10] * 5]
+    assert batch["attention_mask_b"].sum(1).tolist() == [10] * 6
+    assert set(batch) == {"input_ids_a", "input_ids_b", "attention_mask_a", "attention_mask_b", "task"}
+
+
+def test_shared_ngrams_are_token_types_of_a_new_cross_encoder_only(tmp_path: Path):
+    rows = pairs(4)
+    rows.loc[0, ["source", "target"]] = ["天地人", "山天地"]
+    own = member(CrossEncoderSettings, shared_ngrams=2, min_frequency=1)
+    own.fit_text(rows, (), tmp_path)
+    table, _ = own.features(rows, labelled=False)
+    assert table["token_type_ids"][0] == [0, 4, 4, 0, 0, 1, 5, 5, 1]
+    assert own.settings.architecture["type_vocab_size"] == 6
+    assert member(CrossEncoderSettings, shared_ngrams=2, encoder="some/encoder").marks == 0
+    assert member(BiEncoderSettings, shared_ngrams=2).marks == 0
+
+
+@pytest.mark.parametrize(("key", "value", "hint"), [
+    ("task_handling", "conditional", "conditional_norm"), ("pooling", "means", "mean"),
+    ("truncation", "balance", "balanced"), ("max_length", 3, "at least"),
+])  # fmt: skip
+def test_a_misspelt_setting_names_the_right_one(key, value, hint):
+    with pytest.raises(ConfigError, match=hint):
+        contest(use=["one"], members={"one": {"kind": "cross_encoder", key: value}})
+
+
+def test_an_unknown_kind_of_member_names_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean 'cross_encoder'"):
+        contest(use=["one"], members={"one": {"kind": "crossencoder"}})
+
+
+def test_the_seed_of_a_unit_is_that_of_its_lexical_matcher():
+    own = contest(use=["one"], members={"one": {"kind": "lexical"}}).build_member("one", 7)
+    assert isinstance(own, PairLexicalMatcher) and own.settings.seed == 7
+
+
+def test_a_pair_and_its_mirror_image_count_once_for_the_lexical_matcher():
+    rows = pairs(3)
+    mirrored = rows.rename(columns={"source": "target", "target": "source"})
+    both = pd.concat([rows, mirrored.assign(id=["x", "y", "z"])], ignore_index=True)
+    assert without_mirrored(both)["id"].tolist() == rows["id"].tolist()
+    other = mirrored.assign(task=2, id=["x", "y", "z"])
+    assert len(without_mirrored(pd.concat([rows, other], ignore_index=True))) == 6
