@@ -15,6 +15,7 @@ Common keys (a contest's config/default.yaml lists all of them):
   only=MEMBER/fold-2   one part of the run                smoke=true          a few dozen lines through every stage
 """
 
+import errno
 import sys
 from pathlib import Path
 
@@ -48,6 +49,13 @@ def main(words: list[str]) -> int:
         launch(contest, rest[0], *_split(rest[1:]))
     except (ConfigError, DataError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        # A disk that fills up, a folder that is taken away: nothing that a traceback would explain better.
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        print(f"error: {error.filename or 'the run'}: {error.strerror}; free space or choose another output_dir, and "
+              f"run the same command again: what is finished is kept", file=sys.stderr)  # fmt: skip
         return 2
     except KeyboardInterrupt:
         print("interrupted: the same command goes on from here", file=sys.stderr)

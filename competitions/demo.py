@@ -1,4 +1,4 @@
-"""python -m competitions.demo: every contest on its demo data, from the files to a submission, and a table of what came out.
+"""python -m competitions.demo: every contest on its demo data, from the files to a submission, and a table of scores.
 
 It runs the same scripts that a competitor runs, with each contest's config/demo.yaml.
 """

@@ -90,4 +90,11 @@ def _stages() -> dict[str, Callable[[Contest], Any]]:
     from common.stages.prepare import prepare
     from common.stages.train import train
 
-    return {"prepare": prepare, "train": train, "ensemble": ensemble, "check": check, "score": score, "predict": predict}
+    return {
+        "prepare": prepare,
+        "train": train,
+        "ensemble": ensemble,
+        "check": check,
+        "score": score,
+        "predict": predict,
+    }

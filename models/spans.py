@@ -10,9 +10,8 @@ from torch.nn import functional as F
 from transformers.utils import ModelOutput
 
 from common.text.labels import LabelScheme
-from models.heads import Head, HeadConfig, MultiSampleDropout
-from models.recurrent import BidirectionalLSTM
-from models.taggers import IGNORED, gather_words
+from models.heads import HeadConfig
+from models.taggers import IGNORED, WordHead
 
 ScoredSpan = tuple[int, int, int, float]
 
@@ -52,7 +51,7 @@ class SpanPointerOutput(ModelOutput):
     logits: Tensor | None = None
 
 
-class SpanPointerTagger(Head):
+class SpanPointerTagger(WordHead):
     """Encoder -> words -> [BiLSTM] -> [layer norm] -> for each type, is this word a start, is it an end?
 
     Source: pointer tagging by independent starts and ends as in Wei et al. 2020 (CasRel), section 3.2.
@@ -62,11 +61,7 @@ class SpanPointerTagger(Head):
 
     def add_layers(self, config: SpanPointerConfig) -> None:
         """Create the BiLSTM, the layer norm and the pointers' classifier."""
-        size = config.encoder.hidden_size
-        self.recurrent = BidirectionalLSTM(size, config.recurrent_size) if config.recurrent_size else None
-        size = config.recurrent_size or size
-        self.layer_norm = nn.LayerNorm(size) if config.layer_norm else None
-        self.dropout = MultiSampleDropout(config.dropout, config.multi_sample_dropout)
+        size = self.add_word_layers(config)
         self.classifier = nn.Linear(size, 2 * len(config.types))
 
     def forward(
@@ -87,17 +82,9 @@ class SpanPointerTagger(Head):
         Returns `SpanPointerOutput`; the loss is summed over a row's words and averaged over rows, as a tagger's is.
         Raises ValueError without word_positions, or with only one of the two labels.
         """
-        if word_positions is None:
-            raise ValueError("a tagger needs word_positions (batch, words): where each word's first piece stands")
         if (start_labels is None) != (end_labels is None):
             raise ValueError("give start_labels and end_labels, or neither")
-        embedded = {} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
-        hidden = self.encode(input_ids, attention_mask, token_type_ids, **embedded).last_hidden_state
-        words = gather_words(hidden, word_positions)
-        if self.recurrent is not None:
-            words = self.recurrent(words, word_positions >= 0)[-1]
-        if self.layer_norm is not None:
-            words = self.layer_norm(words)
+        words = self.words(input_ids, attention_mask, token_type_ids, word_positions, inputs_embeds)
         samples = self.classifier(self.dropout(words)).unflatten(-1, (2, -1))
         loss = None
         if start_labels is not None:

@@ -59,11 +59,45 @@ def gather_words(hidden: Tensor, word_positions: Tensor) -> Tensor:
     return hidden.gather(1, index) * (word_positions >= 0)[..., None]
 
 
-class Tagger(Head):
-    """Encoder -> words -> [BiLSTM] -> [layer norm] -> [multi-sample dropout] -> linear -> CRF or softmax.
+class WordHead(Head):
+    """A head that reads words: encoder -> words -> [BiLSTM] -> [layer norm]; a subclass makes something of them.
 
     The words are gathered before anything else, so that special tokens, padding and continuation pieces never reach
-    the BiLSTM or the CRF. With either head the loss is summed over a row's words and averaged over rows: where batches
+    the BiLSTM or what follows. Its configuration has recurrent_size and layer_norm.
+    """
+
+    def add_word_layers(self, config: HeadConfig) -> int:
+        """Create the BiLSTM and the layer norm. Returns how many features a word then has."""
+        size = config.encoder.hidden_size
+        self.recurrent = BidirectionalLSTM(size, config.recurrent_size) if config.recurrent_size else None
+        size = config.recurrent_size or size
+        self.layer_norm = nn.LayerNorm(size) if config.layer_norm else None
+        self.dropout = MultiSampleDropout(config.dropout, config.multi_sample_dropout)
+        return size
+
+    def words(
+        self,
+        input_ids: Tensor | None,
+        attention_mask: Tensor | None,
+        token_type_ids: Tensor | None,
+        word_positions: Tensor | None,
+        inputs_embeds: Tensor | None,
+    ) -> Tensor:
+        """What the layers make of each word, (batch, words, features). Raises ValueError without word_positions."""
+        if word_positions is None:
+            raise ValueError("a tagger needs word_positions (batch, words): where each word's first piece stands")
+        embedded = {} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
+        hidden = self.encode(input_ids, attention_mask, token_type_ids, **embedded).last_hidden_state
+        words = gather_words(hidden, word_positions)
+        if self.recurrent is not None:
+            words = self.recurrent(words, word_positions >= 0)[-1]
+        return words if self.layer_norm is None else self.layer_norm(words)
+
+
+class Tagger(WordHead):
+    """Encoder -> words -> [BiLSTM] -> [layer norm] -> [multi-sample dropout] -> linear -> CRF or softmax.
+
+    With either head the loss is summed over a row's words and averaged over rows: where batches
     hold rows of like length, a mean over words would give those of short rows many times the weight of others.
     Source: Huang, Xu and Yu 2015 (BiLSTM-CRF); Lample et al. 2016, section 2.
     """
@@ -72,11 +106,7 @@ class Tagger(Head):
 
     def add_layers(self, config: TaggerConfig) -> None:
         self.scheme = LabelScheme(tuple(config.types), config.scheme)
-        size = config.encoder.hidden_size
-        self.recurrent = BidirectionalLSTM(size, config.recurrent_size) if config.recurrent_size else None
-        size = config.recurrent_size or size
-        self.layer_norm = nn.LayerNorm(size) if config.layer_norm else None
-        self.dropout = MultiSampleDropout(config.dropout, config.multi_sample_dropout)
+        size = self.add_word_layers(config)
         self.classifier = nn.Linear(size, len(self.scheme.tags))
         self.crf = None
         if config.head == "crf":
@@ -100,15 +130,7 @@ class Tagger(Head):
         labels (batch, words), tag ids, -100 for words without a label (they take no part in the loss).
         Returns `TaggerOutput`; several dropout samples give the mean loss and the mean of their emissions.
         """
-        if word_positions is None:
-            raise ValueError("a tagger needs word_positions (batch, words): where each word's first piece stands")
-        embedded = {} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
-        hidden = self.encode(input_ids, attention_mask, token_type_ids, **embedded).last_hidden_state
-        words = gather_words(hidden, word_positions)
-        if self.recurrent is not None:
-            words = self.recurrent(words, word_positions >= 0)[-1]
-        if self.layer_norm is not None:
-            words = self.layer_norm(words)
+        words = self.words(input_ids, attention_mask, token_type_ids, word_positions, inputs_embeds)
         samples = self.classifier(self.dropout(words))
         loss = None
         if labels is not None:

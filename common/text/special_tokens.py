@@ -1,13 +1,37 @@
-"""Where a tokenizer puts its special tokens around one text or a pair, read off its own post-processor."""
+"""Special tokens: those of a new tokenizer, and where any tokenizer puts its own around one text or a pair."""
 
 from dataclasses import dataclass
 
 import numpy as np
-from tokenizers import Encoding
+from tokenizers import Encoding, Tokenizer, processors
 from transformers import PreTrainedTokenizerFast
 
 from common.text.pieces import plain, require_fast
 from common.text.ragged import slices, starts_of
+
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+def with_special_tokens(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    """A new tokenizer with BERT's special tokens, ready for every BERT-like model.
+
+    tokenizer: its vocabulary holds SPECIAL_TOKENS. A single text becomes [CLS] A [SEP], a pair [CLS] A [SEP] B [SEP] with
+    token type 1 for the second part.
+    """
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    )
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Iterable
 from string import ascii_lowercase, digits
 
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from common.text.anonymised import SPECIAL_TOKENS
 from common.text.segmentation import without_surrogates
+from common.text.special_tokens import SPECIAL_TOKENS, with_special_tokens
 
 RUN = re.compile("[a-z]+|[0-9]+")
 MOST_RUNS = 1_000_000  # different runs that are kept while counting; web text has endless ids and addresses
@@ -43,20 +43,7 @@ def character_tokenizer(texts: Iterable[str], min_frequency: int = 2) -> PreTrai
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Split(Regex("[a-z]+|[0-9]+|."), behavior="isolated")]
     )
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[(name, vocabulary[name]) for name in ("[CLS]", "[SEP]")],
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        mask_token="[MASK]",
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
-    )
+    return with_special_tokens(tokenizer)
 
 
 def _count(texts: Iterable[str], normalizer: normalizers.Normalizer) -> Counter[str]:

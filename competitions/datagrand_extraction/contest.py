@@ -16,7 +16,9 @@ from competitions.datagrand_extraction.augmentation import SCHEMES, drop_one_typ
 from competitions.datagrand_extraction.data import TYPES, Corpus, read_tagged, read_untagged, write_tagged
 from competitions.tasks.tagging import TaggingConfig, TaggingContest
 
-WHERE = "put the official files there, or build the demo set (python -m data.demo) and say data_dir=data/demo/datagrand2019"
+WHERE = (
+    "put the official files there, or build the demo set (python -m data.demo) and say data_dir=data/demo/datagrand2019"
+)
 
 
 @dataclass

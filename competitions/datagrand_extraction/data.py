@@ -13,10 +13,12 @@ OUTSIDE = "o"
 
 
 def read_tagged(path: Path) -> pd.DataFrame:
-    """Labelled lines: id (the line number), tokens, spans. Raises DataError for the first faulty line or an empty file."""
+    """Labelled lines: id (the line number), tokens, spans. Raises DataError for a faulty line or no line."""
     rows = [(f"{line}", *parse_tagged(text, path, line)) for line, text in _filled(path)]
     if not rows:
-        raise DataError("is empty", path, expected="lines of segments such as 12_7/a  3_9/o", action="download it again")
+        raise DataError(
+            "is empty", path, expected="lines of segments such as 12_7/a  3_9/o", action="download it again"
+        )
     return pd.DataFrame(rows, columns=["id", "tokens", "spans"])
 
 
@@ -38,7 +40,7 @@ def parse_tagged(text: str, path: Path | str, line: int) -> tuple[list[str], lis
 
 
 def read_untagged(path: Path) -> pd.DataFrame:
-    """Unlabelled lines in their order: id (the line number), tokens, spans (none). Raises DataError for a faulty line."""
+    """Unlabelled lines: id (the line number), tokens, spans (none). Raises DataError for a faulty line or no line."""
     rows = [(f"{line}", _tokens(text.strip(), path, line), []) for line, text in _filled(path)]
     if not rows:
         raise DataError("is empty", path, expected="lines such as 12_7_3", action="download it again")

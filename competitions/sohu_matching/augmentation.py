@@ -1,8 +1,8 @@
 """More training pairs from the labelled ones, without a pair that contradicts another.
 
 swap      the two texts of every pair the other way round; matching has no direction
-implied   the pair under the other standard: the same event (B) is always of the same topic (A), so a match by B is one by
-          A, and what does not even match by A does not match by B
+implied   the pair under the other standard: the same event (B) is always of the same topic (A), so a match by B is one
+          by A, and what does not even match by A does not match by B
 """
 
 import pandas as pd
@@ -16,8 +16,8 @@ RULES = ("implied", "swap")
 def augmented(rows: pd.DataFrame, rules: list[str]) -> pd.DataFrame:
     """Training rows and, after them, the new ones.
 
-    rows: id, source, target, task (number in SUBTASKS), label. rules: any of RULES; "implied" comes before "swap", so that
-    what it adds is swapped as well.
+    rows: id, source, target, task (number in SUBTASKS), label. rules: any of RULES; "implied" comes before "swap", so
+    that what it adds is swapped as well.
     Returns a table with new ids (the row's own and what was done). No row is added whose pair, in the same order for
     "swap" and in any order for "implied", is already there under that subtask, and none to a subtask without own rows.
     """

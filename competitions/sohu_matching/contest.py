@@ -75,7 +75,7 @@ class SohuMatching(MatchingContest):
         write_labels(path, rows["id"].tolist(), predictions)
 
     def read_predictions(self, path: Path, like: Path | None = None) -> tuple[pd.DataFrame, list[int]]:
-        """Rows with id, standard and task (-1 where no test file beside the labels or in data_dir tells it), and labels."""
+        """Rows with id, standard and task (-1 where no test file beside them or in data_dir tells it), and labels."""
         labels = read_labels(path)
         tasks: dict[str, int] = {}
         for folder in (Path(self.config.data_dir), path.parent):
@@ -98,9 +98,10 @@ class SohuMatching(MatchingContest):
         labels, wanted = read_labels(path), test["id"].tolist()
         for line, ((name, _), other) in enumerate(zip(labels, wanted, strict=False), start=2):
             if name != other:
-                raise DataError(f"has the id {name!r}", path, line, expected=f"{other!r}: the test files' ids in their order",
+                raise DataError(f"has the id {name!r}", path, line, expected=f"{other!r}, as in the test files",
                                 action="predict the same test files again")  # fmt: skip
         if len(labels) != len(wanted):
             first = f", the first missing id is {wanted[len(labels)]!r}" if len(labels) < len(wanted) else ""
             raise DataError(f"has {len(labels)} labels{first}", path, min(len(labels), len(wanted)) + 2,
-                            expected=f"{len(wanted)} labels, one a test pair", action="predict the same test files again")  # fmt: skip
+                            expected=f"{len(wanted)} labels, one a test pair",
+                            action="predict the same test files again")  # fmt: skip

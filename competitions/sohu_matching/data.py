@@ -15,14 +15,14 @@ LAYOUT = f"the official folders ({SUBTASKS[0]} ... {SUBTASKS[-1]}) with train.tx
 
 
 def standard(task: int) -> str:
-    """"A" (same topic) or "B" (same event) of a subtask number."""
+    """ "A" (same topic) or "B" (same event) of a subtask number."""
     return SUBTASKS[task][-2]
 
 
 def read_labelled(folder: Path) -> pd.DataFrame:
-    """Every labelled pair of the subtasks that are present: id, source, target, task (number in SUBTASKS), label (0 or 1).
+    """Labelled pairs of the subtasks that are present: id, source, target, task (number in SUBTASKS), label (0 or 1).
 
-    Both train*.txt and valid*.txt count, and round 2's `<subtask>.txt` beside the folders: folds take the place of a split.
+    Both train*.txt and valid*.txt count, and round 2's `<subtask>.txt` beside the folders: folds replace a split.
     Raises DataError for the first faulty line, or when no subtask has a labelled file.
     """
     rows = []
@@ -34,7 +34,9 @@ def read_labelled(folder: Path) -> pd.DataFrame:
             for line, item in read_json_lines(file, ("source", "target", key)):
                 label = str(item[key]).strip()
                 if label not in ("0", "1"):
-                    raise DataError(f"{key} is {item[key]!r}", file, line, expected='"0" or "1"', action="fix the label")
+                    raise DataError(
+                        f"{key} is {item[key]!r}", file, line, expected='"0" or "1"', action="fix the label"
+                    )
                 source, target = _texts(item, file, line)
                 rows.append((f"{name}/{file.stem}/{line}", source, target, task, int(label)))
     if not rows:
@@ -50,7 +52,7 @@ def read_unlabelled_pairs(path: Path) -> pd.DataFrame:
 
     path: the folder of the subtask folders (each one's test*.txt is read), or one file of mixed ids.
     In a single file the last letter of an id, a or b, is the standard, and the lengths of the texts tell the subtask.
-    Returns an empty table when a folder holds no test file. Raises DataError for the first faulty line or a repeated id.
+    Returns an empty table when a folder holds no test file. Raises DataError for a faulty line or a repeated id.
     """
     rows: list[tuple[str, str, str, int]] = []
     seen: dict[str, str] = {}
@@ -58,7 +60,9 @@ def read_unlabelled_pairs(path: Path) -> pd.DataFrame:
         source, target = _texts(item, file, line)
         name = str(item["id"]).strip()
         if not name or "," in name:
-            raise DataError(f"the id is {item['id']!r}", file, line, expected="an id without commas", action="fix the line")
+            raise DataError(
+                f"the id is {item['id']!r}", file, line, expected="an id without commas", action="fix the line"
+            )
         if name in seen:
             raise DataError(f"the id {name!r} was used before, in {seen[name]}", file, line, expected="unique ids",
                             action="remove one of the two lines")  # fmt: skip
@@ -82,8 +86,9 @@ def _test_items(path: Path) -> Iterator[tuple[Path, int, dict, int | None]]:
 def _task_of(name: str, source: str, target: str, file: Path, line: int) -> int:
     letter = name[-1].upper()
     if letter not in "AB":
-        raise DataError(f"cannot tell the standard of the id {name!r}", file, line, expected="an id that ends in a or b",
-                        action=f"put the lines into the folders {SUBTASKS[0]} ... {SUBTASKS[-1]} instead")  # fmt: skip
+        raise DataError(f"cannot tell the standard of the id {name!r}", file, line,
+                        expected="an id that ends in a or b",
+                        action=f"put the lines into the folders {SUBTASKS[0]} ... {SUBTASKS[-1]}")  # fmt: skip
     long_texts = (len(source) > SHORT) + (len(target) > SHORT)
     return 2 * long_texts + (letter == "B")
 

@@ -22,7 +22,9 @@ def averaged_marginals(emissions: list[Scores], folders: list[Path]) -> Scores:
     values = mean.values.copy()
     for places in prediction_batches(lengths, 65_536):
         rows = [torch.from_numpy(mean.row(place)) for place in places]
-        mask = torch.nn.utils.rnn.pad_sequence([torch.ones(len(row), dtype=torch.bool) for row in rows], batch_first=True)
+        mask = torch.nn.utils.rnn.pad_sequence(
+            [torch.ones(len(row), dtype=torch.bool) for row in rows], batch_first=True
+        )
         marginals = crf.marginals(torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), mask).numpy()
         for place, own in zip(places, marginals, strict=True):
             values[mean.offsets[place] : mean.offsets[place + 1]] = own[: lengths[place]]

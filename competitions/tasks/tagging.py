@@ -69,7 +69,10 @@ class TaggingContest(Contest):
 
     def targets(self, rows: pd.DataFrame) -> np.ndarray:
         return np.concatenate(
-            [self.scheme.encode(spans, len(tokens)) for tokens, spans in zip(rows["tokens"], rows["spans"], strict=True)]
+            [
+                self.scheme.encode(spans, len(tokens))
+                for tokens, spans in zip(rows["tokens"], rows["spans"], strict=True)
+            ]
         )
 
     def blends(self) -> dict[str, Blend]:
@@ -120,8 +123,11 @@ class TaggingContest(Contest):
             "entities": ", ".join(f"{kind} {count}" for kind, count in kinds.sort_index().items()),
             "lines without an entity": f"{(train['spans'].map(len) == 0).mean():.1%}",
             "tokens a line": _quantiles(lengths),
-            **{f"lines that become windows in {name}": int((lengths > own.max_length - 2).sum())
-               for name, own in self.settings.items() if hasattr(own, "max_length")},
+            **{
+                f"lines that become windows in {name}": int((lengths > own.max_length - 2).sum())
+                for name, own in self.settings.items()
+                if hasattr(own, "max_length")
+            },
             "test lines that are also training lines": sum(" ".join(tokens) in known for tokens in test["tokens"]),
         }
 

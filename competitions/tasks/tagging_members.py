@@ -30,7 +30,8 @@ class TaggerSettings(EncoderConfig):
     """A tagger: encoder -> [BiLSTM] -> [layer norm] -> [multi-sample dropout] -> CRF or softmax.
 
     max_length: tokens of a window; longer lines become windows that share `overlap` tokens, half a window at most.
-    head: crf or softmax. recurrent_size: of a BiLSTM on the encoder, 0 for none. dropout, multi_sample_dropout, layer_norm: of the head.
+    head: crf or softmax. recurrent_size: of a BiLSTM on the encoder, 0 for none. dropout, multi_sample_dropout,
+    layer_norm: of the head.
     average: how folds and seeds are averaged: "marginals", or "crf" for emissions and transitions.
     """
 
@@ -58,8 +59,9 @@ class SpanSettings(EncoderConfig):
     """Start and end pointers for each entity type.
 
     max_length, overlap, recurrent_size, dropout, multi_sample_dropout, layer_norm: as for a tagger.
-    activation: sigmoid (each type for itself) or softmax (one type or none a token). positive_weight: of tokens that are
-    a start or an end. max_span: tokens of the longest entity that is considered. threshold: least probability of a pointer.
+    activation: sigmoid (each type for itself) or softmax (one type or none a token). positive_weight: of tokens that
+    are a start or an end. max_span: tokens of the longest entity that is considered. threshold: least probability of a
+    pointer.
     """
 
     max_length: int = 512

@@ -27,8 +27,9 @@ class WordVectorConfig:
 class EncoderConfig:
     """An encoder and its vocabulary.
 
-    encoder: a hub id or a local folder; empty for a new one by `architecture`, whose vocabulary is made from the training
-    folds and the contest's unlabelled text. architecture: model_type ("recurrent", "bert", ...) and its settings.
+    encoder: a hub id or a local folder; empty for a new one by `architecture`, whose vocabulary is made from the
+    training folds and the contest's unlabelled text. architecture: model_type ("recurrent", "bert", ...) and its
+    settings.
     min_frequency: of a token in a new vocabulary, and of a pair of neighbours that gets a bigram embedding.
     word_vectors: what new embeddings start from.
     """
@@ -158,9 +159,10 @@ def load_tokenizer(name: str) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:
+        why = (str(error).strip().splitlines() or [""])[0]
         raise ConfigError(
-            f"encoder={name} has no tokenizer that can be loaded ({(str(error).strip().splitlines() or [''])[0]}): expected "
-            f"a hub id, or a folder with tokenizer.json or vocab.txt beside config.json"
+            f"encoder={name} has no tokenizer that can be loaded ({why}): expected a hub id, "
+            f"or a folder with tokenizer.json or vocab.txt beside config.json"
         ) from None
     if not tokenizer.is_fast:
         raise ConfigError(f"encoder={name} has only a slow tokenizer: expected one with a tokenizer.json")

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, BertConfig, PreTrainedTokenizerFast
 
-from common.text.anonymised import SPECIAL_TOKENS, anonymised_tokenizer
+from common.text.anonymised import anonymised_tokenizer
+from common.text.special_tokens import SPECIAL_TOKENS
 from common.text.tokenization import WholeWordTokenizer
 from common.text.truncation import encode_pairs
 

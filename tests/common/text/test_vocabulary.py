@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, BertConfig, PreTrainedTokenizerFast
 
-from common.text.anonymised import SPECIAL_TOKENS
+from common.text.special_tokens import SPECIAL_TOKENS
 from common.text.tokenization import WholeWordTokenizer
 from common.text.truncation import encode_pairs
 from common.text.vocabulary import LETTERS, character_tokenizer
