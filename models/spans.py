@@ -1,4 +1,4 @@
-"""Entities as start and end pointers, which may overlap or nest, and their blend with tag marginals."""
+"""Entities as start and end pointers, which may overlap or nest, and the tag probabilities they amount to."""
 
 import math
 from dataclasses import dataclass
@@ -177,39 +177,32 @@ def _match(pointers: list[tuple[int, int, float]], max_length: int, share: bool)
     return [(first, last, one, other) for (first, last), (one, other) in pairs.items()]
 
 
-def span_tag_probabilities(
-    spans: list[list[ScoredSpan]], words: int, scheme: LabelScheme, lengths: Tensor | None = None
-) -> Tensor:
-    """Pseudo tag marginals of candidate spans, to blend with the marginals of a tagger.
+def pointer_tag_probabilities(pointers: Tensor, scheme: LabelScheme) -> Tensor:
+    """Tag probabilities that pointers amount to, to blend with the marginals of a tagger.
 
-    spans: for each row (start, end, type index, confidence in 0..1), `end` exclusive, as `decode_spans` gives them;
-    words: size of the second axis; lengths (batch,): words of each row, all of them by default.
-    A word's tag under a span (B, I, and E, S for BIOES) gets the span's confidence; spans that agree on a tag add up to
-    at most 1; what no span claims goes to O, and a word that is claimed by more than 1 in all is scaled down to 1.
-    Returns float32 (batch, words, tags), zero beyond a row's length.
-    Raises ValueError for a span outside its row or of an unknown type.
+    pointers (batch, words, 2, types): start and end probabilities, zero at padding, as `probabilities` gives them.
+    A word is read from both sides. Forwards, an entity is open at a word when one started and none ended since;
+    backwards, when one will end before another starts, every pointer by itself being there or not. B of a word is the
+    geometric mean of start (forwards) and start and closing (backwards), I (with BIOES, E for those that end here; S
+    likewise beside B) that of open without start on both sides; what is left is O, and more than 1 is scaled to 1.
+    Returns float32 (batch, words, tags).
     """
-    batch, tags = len(spans), len(scheme.tags)
-    claimed = torch.zeros(batch, words, tags)
-    limits = torch.full((batch,), words) if lengths is None else lengths.cpu()
-    flat = [(row, *span) for row, found in enumerate(spans) for span in found]
-    if flat:
-        confidence = torch.tensor([span[4] for span in flat], dtype=torch.float32)
-        row, start, end, kind = torch.tensor([span[:4] for span in flat]).T
-        wrong = (start < 0) | (start >= end) | (end > limits[row]) | (kind < 0) | (kind >= len(scheme.types))
-        if wrong.any():
-            raise ValueError(f"span {flat[int(wrong.nonzero()[0])][1:]} does not fit its row or the entity types")
-        width = (tags - 1) // len(scheme.types)
-        begin = 1 + kind * width
-        span = torch.repeat_interleave(torch.arange(len(flat)), end - start)
-        offset = torch.arange(len(span)) - (torch.cumsum(end - start, 0) - (end - start))[span]
-        tag = begin[span] + (offset > 0)
-        if scheme.scheme == "BIOES":
-            alone = (end - start == 1)[span]
-            tag = torch.where(offset == (end - start)[span] - 1, begin[span] + torch.where(alone, 3, 2), tag)
-        claimed.index_put_((row[span], start[span] + offset, tag), confidence[span], accumulate=True)
-        claimed.clamp_(max=1.0)
+    start, end = pointers.float().unbind(2)
+    opened, closing = torch.zeros_like(start), torch.zeros_like(end)
+    for word in range(1, start.shape[1]):
+        before, began, ended = opened[:, word - 1], start[:, word - 1], end[:, word - 1]
+        opened[:, word] = (began + (1 - began) * before) * (1 - ended)
+    later = torch.zeros_like(end[:, 0])
+    for word in reversed(range(start.shape[1])):
+        closing[:, word] = end[:, word] + (1 - end[:, word]) * later
+        later = closing[:, word] * (1 - start[:, word])
+    begin = start * closing.sqrt()
+    inside = (1 - start) * (opened * closing).sqrt()
+    if scheme.scheme == "BIO":
+        parts = [begin, inside]
+    else:
+        last = end / closing.clamp(min=1e-12)
+        parts = [begin * (1 - last), inside * (1 - last), inside * last, begin * last]
+    claimed = torch.stack(parts, dim=-1).flatten(2)
     total = claimed.sum(-1, keepdim=True)
-    claimed = claimed / total.clamp(min=1.0)
-    claimed[..., 0] = (1.0 - total[..., 0]).clamp(min=0.0)
-    return claimed * (torch.arange(words) < limits[:, None])[..., None]
+    return torch.cat([(1 - total).clamp(min=0), claimed / total.clamp(min=1)], dim=-1)

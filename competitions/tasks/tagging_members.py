@@ -60,8 +60,7 @@ class SpanSettings(EncoderConfig):
 
     max_length, overlap, recurrent_size, dropout, multi_sample_dropout, layer_norm: as for a tagger.
     activation: sigmoid (each type for itself) or softmax (one type or none a token). positive_weight: of tokens that
-    are a start or an end. max_span: tokens of the longest entity that is considered. threshold: least probability of a
-    pointer.
+    are a start or an end.
     """
 
     max_length: int = 512
@@ -72,8 +71,6 @@ class SpanSettings(EncoderConfig):
     layer_norm: bool = False
     activation: str = "softmax"
     positive_weight: float = 1.0
-    max_span: int = 32
-    threshold: float = 0.1
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def __post_init__(self) -> None:
@@ -202,7 +199,7 @@ class TaggerMember(NeuralMember):
 
 
 class SpanMember(TaggerMember):
-    """Start and end pointers, their spans turned into tag probabilities so that they blend with taggers."""
+    """Start and end pointers, turned into tag probabilities so that they blend with taggers."""
 
     def labels(self, rows: pd.DataFrame, owners: list[tuple[int, int, int]]) -> dict[str, list[np.ndarray]]:
         kinds = {kind: place for place, kind in enumerate(self.scheme.types)}
@@ -235,13 +232,11 @@ class SpanMember(TaggerMember):
         return SpanPointerTagger.from_pretrained(folder)
 
     def forward(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> list[tuple[np.ndarray, ...]]:
-        from models.spans import decode_spans, span_tag_probabilities
+        from models.spans import pointer_tag_probabilities
 
-        pointers = model.probabilities(**batch).cpu()
-        lengths = (batch["word_positions"] >= 0).sum(1).cpu()
-        spans = decode_spans(pointers[:, :, 0], pointers[:, :, 1], self.settings.max_span, self.settings.threshold)
-        values = span_tag_probabilities(spans, pointers.shape[1], self.scheme, lengths).numpy()
-        return [(values[row, :length],) for row, length in enumerate(lengths.tolist())]
+        values = pointer_tag_probabilities(model.probabilities(**batch), self.scheme).cpu().numpy()
+        lengths = (batch["word_positions"] >= 0).sum(1).tolist()
+        return [(values[row, :length],) for row, length in enumerate(lengths)]
 
 
 def _of_rows(outputs: list[np.ndarray], owners: np.ndarray, rows: pd.DataFrame) -> list[np.ndarray]:

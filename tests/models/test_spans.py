@@ -1,5 +1,6 @@
 """Pointers find flat, nested and overlapping entities, and blend with tag marginals."""
 
+import itertools
 import math
 
 import pytest
@@ -8,7 +9,7 @@ from torch.nn import functional as F
 
 from common.text.labels import LabelScheme
 from models.encoders import load_encoder
-from models.spans import SpanPointerTagger, decode_spans, span_tag_probabilities
+from models.spans import SpanPointerTagger, decode_spans, pointer_tag_probabilities
 
 # Words of the three texts that carry a start, an end: (row, word, type).
 STARTS, ENDS = [(0, 0, 0), (0, 1, 1), (0, 3, 0), (2, 0, 1)], [(0, 2, 0), (0, 1, 1), (0, 4, 0), (2, 3, 1)]
@@ -130,32 +131,57 @@ def test_long_spans_and_weak_pointers_are_no_entities() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["BIO", "BIOES"])
-def test_certain_flat_spans_become_the_tags_of_the_scheme(scheme: str) -> None:
+def test_certain_pointers_of_flat_entities_become_their_tags(scheme: str) -> None:
     labels_of = LabelScheme(("a", "b"), scheme)
-    spans = [[(0, 3, 0, 1.0), (3, 4, 1, 1.0)], [], [(1, 2, 0, 1.0), (2, 4, 1, 1.0)]]
-    lengths = torch.tensor([6, 2, 4])
-    marginals = span_tag_probabilities(spans, 6, labels_of, lengths)
-    for row, length in enumerate(lengths.tolist()):
-        named = [(start, end, labels_of.types[kind]) for start, end, kind, _ in spans[row]]
-        expected = F.one_hot(torch.from_numpy(labels_of.encode(named, length)), len(labels_of.tags)).float()
-        assert torch.equal(marginals[row, :length], expected) and not marginals[row, length:].any()
+    rows, words = [[(0, 3, "a"), (3, 4, "b"), (5, 7, "a")], [(1, 2, "b")], []], 8
+    pointers = torch.zeros(3, words, 2, 2)
+    for row, spans in enumerate(rows):
+        for first, stop, kind in spans:
+            pointers[row, first, 0, "ab".index(kind)] = pointers[row, stop - 1, 1, "ab".index(kind)] = 1.0
+    expected = [F.one_hot(torch.from_numpy(labels_of.encode(spans, words)), len(labels_of.tags)) for spans in rows]
+    torch.testing.assert_close(pointer_tag_probabilities(pointers, labels_of), torch.stack(expected).float())
 
 
-def test_doubt_goes_to_the_outside_tag_and_rivals_share() -> None:
-    scheme = LabelScheme(("a", "b"))
-    spans = [[(0, 2, 0, 0.6), (1, 3, 1, 0.7), (1, 2, 1, 0.2)]]
-    expected = torch.tensor(
-        [
-            [0.4, 0.6, 0.0, 0.0, 0.0],
-            [0.0, 0.0, 0.6 / 1.5, 0.9 / 1.5, 0.0],
-            [0.3, 0.0, 0.0, 0.0, 0.7],
-        ]
-    )
-    torch.testing.assert_close(span_tag_probabilities(spans, 3, scheme)[0], expected)
-    agreeing = span_tag_probabilities([[(0, 1, 0, 0.8), (0, 2, 0, 0.9)]], 2, scheme)
-    torch.testing.assert_close(agreeing[0, 0], torch.tensor([0.0, 1.0, 0.0, 0.0, 0.0]))
-    with pytest.raises(ValueError, match=r"\(1, 3, 0, 0.5\)"):
-        span_tag_probabilities([[(1, 3, 0, 0.5)]], 4, scheme, torch.tensor([2]))
+def test_doubtful_pointers_count_as_often_as_they_would_be_there() -> None:
+    """Against an enumeration of all ways in which four words' pointers may be there or not."""
+    words = 4
+    chances = torch.rand(2 * words, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    start, end = chances[:words], chances[words:]
+    opened, closing, closing_here = torch.zeros(3, words, dtype=torch.float64)
+    for outcome in itertools.product((False, True), repeat=2 * words):
+        there = torch.tensor(outcome)
+        weight = torch.where(there, chances, 1 - chances).prod()
+        starts, ends = outcome[:words], outcome[words:]
+        for word in range(words):
+            is_open = False
+            for place in range(word):
+                is_open = (is_open or starts[place]) and not ends[place]
+            following = [place for place in range(word, words) if ends[place]]
+            closes = bool(following) and not any(starts[word + 1 : following[0] + 1])
+            opened[word] += weight * is_open
+            closing[word] += weight * closes
+            closing_here[word] += weight * ends[word]
+    begin, inside = start * closing.sqrt(), (1 - start) * (opened * closing).sqrt()
+    last = closing_here / closing
+    pointers = torch.stack([start, end], dim=-1)[None, :, :, None]
+    for scheme, parts in (
+        ("BIO", [begin, inside]),
+        ("BIOES", [begin * (1 - last), inside * (1 - last), inside * last, begin * last]),
+    ):
+        claimed = torch.stack(parts, dim=-1)
+        claimed = claimed / claimed.sum(-1, keepdim=True).clamp(min=1)
+        found = pointer_tag_probabilities(pointers, LabelScheme(("a",), scheme))[0]
+        torch.testing.assert_close(found[:, 1:], claimed.float())
+        torch.testing.assert_close(found.sum(-1), torch.ones(words))
+
+
+def test_rival_types_share_a_word() -> None:
+    pointers = torch.zeros(1, 1, 2, 2)
+    pointers[:, :, :, :] = torch.tensor([0.9, 0.6])
+    found = pointer_tag_probabilities(pointers, LabelScheme(("a", "b")))[0, 0]
+    claims = torch.tensor([0.9**1.5, 0.6**1.5])
+    torch.testing.assert_close(found[[1, 3]], claims / claims.sum())
+    assert found[0] == 0
 
 
 def test_misuse_is_named(encoder, tagged: dict) -> None:
