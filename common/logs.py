@@ -4,6 +4,8 @@ import logging
 import sys
 from pathlib import Path
 
+from common.files import DataError
+
 log = logging.getLogger("common")  # parent of every module's own logger here
 
 
@@ -18,8 +20,12 @@ def start_log(folder: Path | None = None) -> None:
     console.setFormatter(logging.Formatter("%(message)s"))
     log.addHandler(console)
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = logging.FileHandler(folder / "log.txt", encoding="utf-8")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = logging.FileHandler(folder / "log.txt", encoding="utf-8")
+        except OSError as error:
+            raise DataError(f"cannot be written ({error.strerror or error})", folder, expected="a writable folder",
+                            action="choose another output_dir") from None  # fmt: skip
         file.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%Y-%m-%d %H:%M:%S"))
         log.addHandler(file)
 

@@ -1,5 +1,6 @@
 """A member that is a torch model: text to features, features to batches, the Trainer, and back to probabilities."""
 
+import json
 import os
 import shutil
 from abc import ABC, abstractmethod
@@ -39,6 +40,9 @@ class NeuralMember(ABC):
     @abstractmethod
     def fit_text(self, train: pd.DataFrame, unlabelled: Iterable[Any], folder: Path) -> None:
         """Learns what turns text into numbers from training rows and unlabelled text, and saves it in `folder`."""
+
+    def check(self) -> None:  # noqa: B027
+        """Raises ConfigError for what can be seen to be wrong before any training, such as an absent encoder."""
 
     @abstractmethod
     def restore_text(self, folder: Path) -> None:
@@ -137,8 +141,15 @@ def _quiet() -> None:
     logging.disable_progress_bar()
 
 
+def _is_json(path: Path) -> bool:
+    try:
+        return bool(json.loads(path.read_bytes()))
+    except ValueError:
+        return False
+
+
 def last_whole_checkpoint(folder: Path) -> str | None:
     """The newest checkpoint that was completely written; trainer_state.json is what the Trainer writes last."""
-    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
+    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json") if _is_json(path)]
     newest = max(whole, key=lambda path: int(path.name.partition("-")[2]), default=None)
     return None if newest is None else os.fspath(newest)

@@ -69,12 +69,14 @@ def _trials(contest: Contest, run: Run, rows: Rows) -> dict[str, str]:
     facts, total, disk, largest = {}, 0.0, 0, 0
     units = run.units(contest.config.only)
     workers = min(worker_count(contest.config.workers), len(units))
-    torch.set_num_threads(threads_each(workers))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads_each(workers))  # as many as a unit will have
     for name in dict.fromkeys(unit.member for unit in units):
         waiting = [unit for unit in units if unit.member == name and run.finished(unit) is None]
         seconds, size = _of_a_unit(contest, name, sample, len(rows.train) * share) if waiting else (0.0, 0)
         facts[f"units of {name}"] = f"{len(waiting)} to train, about {spoken(seconds)} each"
         total, disk, largest = total + seconds * len(waiting), disk + size * len(waiting), max(largest, size)
+    torch.set_num_threads(threads)
     # A checkpoint holds the weights and both of AdamW's averages, and the next one is written before it is deleted.
     disk += 2 * 3 * largest * workers
     free = shutil.disk_usage(run.folder).free

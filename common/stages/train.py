@@ -31,6 +31,9 @@ def train(contest: Contest) -> None:
     if not open_units:
         return
     workers = min(worker_count(contest.config.workers), len(open_units))
+    for name in dict.fromkeys(unit.member for unit in open_units):
+        # An encoder that is not there is found now, not when the members before it are trained.
+        getattr(contest.build_member(name, contest.config.seeds[0]), "check", lambda: None)()
     if rank() == 0 and not is_child():
         run.write_config()
         run.write_environment()

@@ -15,8 +15,8 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 def with_special_tokens(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
     """A new tokenizer with BERT's special tokens, ready for every BERT-like model.
 
-    tokenizer: its vocabulary holds SPECIAL_TOKENS. A single text becomes [CLS] A [SEP], a pair [CLS] A [SEP] B [SEP] with
-    token type 1 for the second part.
+    tokenizer: its vocabulary holds SPECIAL_TOKENS. A single text becomes [CLS] A [SEP], a pair [CLS] A [SEP] B [SEP]
+    with token type 1 for the second part.
     """
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",

@@ -53,7 +53,10 @@ def embedding_matrix(
     spread: standard deviation that all values are scaled to (word2vec's depends on the text's size); None leaves them.
     Returns float32 (highest id + 1, size). Raises ValueError when no word of the vocabulary has a vector.
     """
-    known = [(number, vectors[word]) for word, number in vocabulary.items() if word in vectors]
+    # By id: a tokenizer lists its vocabulary in a new order each time, and a sum of floats depends on theirs.
+    known = [
+        (number, vectors[word]) for number, word in sorted((n, w) for w, n in vocabulary.items()) if word in vectors
+    ]
     if not known:
         raise ValueError(
             f"none of {len(vocabulary):,} words has a vector: vectors and vocabulary are of different text"

@@ -119,6 +119,9 @@ class MatcherMember(NeuralMember):
         if self.settings.pooling == "idf":
             self.idf = inverse_document_frequency(self._ids(texts()), len(self.text.tokenizer))
 
+    def check(self) -> None:
+        self.text.check()
+
     def restore_text(self, folder: Path) -> None:
         self.text.restore(folder)
 

@@ -110,6 +110,9 @@ class TaggerMember(NeuralMember):
 
         self.text.fit(texts, ids, folder, self.seed)
 
+    def check(self) -> None:
+        self.text.check()
+
     def restore_text(self, folder: Path) -> None:
         self.text.restore(folder)
 

@@ -82,6 +82,12 @@ class EncoderText:
 
         self.tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
 
+    def check(self) -> None:
+        """Raises ConfigError when there is no such encoder, or no tokenizer with it."""
+        self.positions()
+        if self.config.encoder:
+            load_tokenizer(self.config.encoder)
+
     def positions(self) -> int:
         """The longest input that the encoder takes, in tokens."""
         from models.encoders import longest_input

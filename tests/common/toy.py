@@ -48,7 +48,7 @@ class OneFeatureMember:
 
 
 class ToyContest(Contest):
-    """data_dir holds train.jsonl and test.jsonl with id, text, x0, x1 and label; a submission is "id<TAB>label" lines."""
+    """data_dir holds train.jsonl and test.jsonl with id, text, x0, x1, label; a submission is "id<TAB>label" lines."""
 
     name: ClassVar[str] = "toy"
     submission_file: ClassVar[str] = "submission.tsv"
