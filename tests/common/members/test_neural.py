@@ -183,9 +183,9 @@ def test_the_same_seed_gives_the_same_weights_and_another_gives_others(tmp_path)
 
 
 def test_a_half_written_checkpoint_is_passed_over(tmp_path):
-    for step, whole in ((9, True), (10, True), (11, False)):
+    for step, state in ((9, '{"epoch": 1}'), (10, '{"epoch": 2}'), (11, '{"epo'), (12, ""), (13, None)):
         (tmp_path / f"checkpoint-{step}").mkdir()
-        if whole:
-            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").touch()
+        if state is not None:
+            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
     assert last_whole_checkpoint(tmp_path).endswith("checkpoint-10")
     assert last_whole_checkpoint(tmp_path / "absent") is None
