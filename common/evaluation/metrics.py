@@ -1,5 +1,6 @@
 """Contest metrics."""
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
 
 import numpy as np
@@ -38,11 +39,11 @@ def entity_f1(gold: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Span]
     gold, predicted: the spans of each row. Returns {"micro": {...}, type: {...}}, types in alphabetical order.
     Raises ValueError when the numbers of rows differ. Source: the CoNLL 2000/2003 evaluation (conlleval).
     """
-    counts: dict[str, np.ndarray] = {}
-    for wanted, found in zip(gold, predicted, strict=True):
-        wanted, found = set(wanted), set(found)
-        for place, spans in enumerate((wanted & found, found, wanted)):
-            for *_, kind in spans:
-                counts.setdefault(kind, np.zeros(3))[place] += 1
-    micro = sum(counts.values(), np.zeros(3))
-    return {"micro": f1_of_counts(*micro), **{kind: f1_of_counts(*counts[kind]) for kind in sorted(counts)}}
+    right, found, wanted = Counter(), Counter(), Counter()
+    for own, predictions in zip(gold, predicted, strict=True):
+        own, predictions = set(own), set(predictions)
+        right.update(kind for *_, kind in own & predictions)
+        found.update(kind for *_, kind in predictions)
+        wanted.update(kind for *_, kind in own)
+    parts = {kind: f1_of_counts(right[kind], found[kind], wanted[kind]) for kind in sorted({*found, *wanted})}
+    return {"micro": f1_of_counts(right.total(), found.total(), wanted.total()), **parts}

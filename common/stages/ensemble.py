@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from common.config import ConfigError, nearest
 from common.contest import Contest
@@ -45,12 +46,13 @@ def ensemble(contest: Contest) -> dict[str, Any]:
     method = contest.config.ensemble.method
     if method not in (*blends, *oof, "best"):
         raise ConfigError(f"ensemble.method is {method!r}{nearest(method, [*blends, *oof, 'best'])}")
-    judged = [Combined(name, [name], cross_fitted(contest, rows, [oof[name]], blends["mean"])) for name in oof]
-    if len(oof) > 1:
-        for name, blend in blends.items():
-            started = time.time()
-            result = cross_fitted(contest, rows, list(oof.values()), blend)
-            judged.append(Combined(name, list(oof), result, time.time() - started))
+    ways = [(name, [name], blends["mean"]) for name in oof]
+    ways += [(name, list(oof), blend) for name, blend in blends.items() if len(oof) > 1]
+    judged = []
+    for name, members, blend in tqdm(ways, desc="ensemble", unit="blend"):
+        started = time.time()
+        result = cross_fitted(contest, rows, [oof[member] for member in members], blend)
+        judged.append(Combined(name, members, result, time.time() - started))
     best_member = max((item for item in judged if len(item.members) == 1), key=lambda item: item.result["score"])
     # A tie goes to the simpler one: members stand before blends, and the mean before fitted blends.
     chosen = max(judged, key=lambda item: item.result["score"]) if method == "best" else _named(judged, method)

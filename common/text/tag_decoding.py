@@ -14,18 +14,32 @@ def tag_sequences(values: np.ndarray, offsets: np.ndarray, scheme: LabelScheme, 
     Source: Viterbi on posterior marginals, which maximises the expected number of right tags among permitted sequences'
     log scores; with hard constraints in place of transition scores.
     """
-    with np.errstate(divide="ignore"):
-        emissions = np.log(np.maximum(values, 1e-12)).astype(np.float32)
+    emissions = np.log(np.maximum(values, 1e-12)).astype(np.float32)
     emissions[:, 1:] += entity_bias
-    start, transition, end = (np.where(allowed, 0.0, -1e4).astype(np.float32) for allowed in scheme.allowed())
-    result = np.zeros(len(values), dtype=np.int64)
+    result = emissions.argmax(axis=1)
+    # Where every token's best tag makes a permitted sequence, no other can be better: few rows are left to search.
+    rows = np.flatnonzero(_forbidden(result, offsets, scheme))
     lengths = np.diff(offsets)
-    order = np.argsort(lengths, kind="stable")
-    order = order[lengths[order] > 0]
+    rows = rows[np.argsort(lengths[rows], kind="stable")]
+    start, transition, end = (np.where(allowed, 0.0, -1e4).astype(np.float32) for allowed in scheme.allowed())
     # Rows of like length go together: one step of the recursion then serves hundreds of rows without padding.
-    for rows in np.array_split(order, max(1, len(order) // 256)) if len(order) else ():
-        _viterbi(emissions, offsets[rows], lengths[rows], start, transition, end, result)
+    for some in np.array_split(rows, -(-len(rows) // 256)) if len(rows) else ():
+        _viterbi(emissions, offsets[some], lengths[some], start, transition, end, result)
     return result
+
+
+def _forbidden(tags: np.ndarray, offsets: np.ndarray, scheme: LabelScheme) -> np.ndarray:
+    """Whether each row breaks the scheme; (rows,)."""
+    start, transition, end = scheme.allowed()
+    wrong = np.zeros(len(tags) + 1, dtype=np.int64)
+    wrong[1:-1] = ~transition[tags[:-1], tags[1:]]
+    filled = np.flatnonzero(np.diff(offsets) > 0)
+    first, last = offsets[:-1][filled], offsets[1:][filled] - 1
+    wrong[first] = 0  # what stands in the row before does not matter
+    broken = np.zeros(len(offsets) - 1, dtype=bool)
+    total = np.concatenate([[0], np.cumsum(wrong)])
+    broken[filled] = (total[last + 1] > total[first]) | ~start[tags[first]] | ~end[tags[last]]
+    return broken
 
 
 def _viterbi(emissions, begins, lengths, start, transition, end, result) -> None:
@@ -52,8 +66,17 @@ def decode_tags(
     """The entities of every row under the best permitted tag sequence. Arguments as in `tag_sequences`."""
     tags = tag_sequences(values, offsets, scheme, entity_bias)
     spans: list[list[Span]] = [[] for _ in range(len(offsets) - 1)]
-    # Only rows with an entity are walked through, and only from their first entity token to their last.
-    inside = np.flatnonzero(tags)
-    for row in np.unique(np.searchsorted(offsets, inside, side="right") - 1):
-        spans[row] = scheme.decode(tags[offsets[row] : offsets[row + 1]].tolist())
+    parts = np.array([tag[0] for tag in scheme.tags])[tags]
+    begins = np.flatnonzero((parts == "B") | (parts == "S"))
+    # In a permitted sequence an entity ends before the next token that does not go on with one, or with its row.
+    stops = np.ones(len(tags) + 1, dtype=bool)
+    stops[:-1] = (parts != "I") & (parts != "E")
+    stops[offsets] = True
+    stops = np.flatnonzero(stops)
+    ends = stops[np.searchsorted(stops, begins, side="right")]
+    rows = np.searchsorted(offsets, begins, side="right") - 1
+    kinds = np.array([tag[2:] for tag in scheme.tags])[tags[begins]].tolist()
+    begins, ends = (begins - offsets[rows]).tolist(), (ends - offsets[rows]).tolist()
+    for row, begin, end, kind in zip(rows.tolist(), begins, ends, kinds, strict=True):
+        spans[row].append((begin, end, kind))
     return spans
