@@ -30,6 +30,13 @@ def start_log(folder: Path | None = None) -> None:
         log.addHandler(file)
 
 
+def spoken(seconds: float) -> str:
+    """A duration for people: "40 s", "12 min", "3.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 class _Console(logging.Handler):
     """Standard output, above a progress bar where there is one."""
 

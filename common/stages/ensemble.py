@@ -49,7 +49,7 @@ def ensemble(contest: Contest) -> dict[str, Any]:
     ways = [(name, [name], blends["mean"]) for name in oof]
     ways += [(name, list(oof), blend) for name, blend in blends.items() if len(oof) > 1]
     judged = []
-    for name, members, blend in tqdm(ways, desc="ensemble", unit="blend"):
+    for name, members, blend in tqdm(ways, desc="ensemble", unit="blend", disable=None):
         started = time.time()
         result = cross_fitted(contest, rows, [oof[member] for member in members], blend)
         judged.append(Combined(name, members, result, time.time() - started))

@@ -69,7 +69,9 @@ def predict_rows(contest: Contest, run: Run, recipe: dict[str, Any], rows) -> li
     from tqdm import tqdm
 
     outputs: dict[str, list[tuple]] = {}
-    for unit in tqdm([unit for unit in run.units() if unit.member in recipe["members"]], desc="predict", unit="model"):
+    for unit in tqdm(
+        [unit for unit in run.units() if unit.member in recipe["members"]], desc="predict", unit="model", disable=None
+    ):
         member = contest.build_member(unit.member, unit.seed).restore(run.unit_folder(unit))
         scores = Scores.of(rows["id"].tolist(), member.scores(rows))
         outputs.setdefault(unit.member, []).append((scores, emissions_of(member, rows), run.unit_folder(unit)))

@@ -12,7 +12,7 @@ import pandas as pd
 
 from common.contest import Contest
 from common.files import DataError, atomic_path
-from common.logs import log
+from common.logs import log, spoken
 from common.run import Run
 from common.stages.rows import Rows, read_rows
 from common.stages.train import threads_each, worker_count
@@ -99,10 +99,3 @@ def _of_a_unit(contest: Contest, name: str, sample: pd.DataFrame, rows: float) -
         member.fit(sample, sample, (), Path(folder))
         member.scores(sample)
         return (time.time() - started) * rows / len(sample), 0
-
-
-def spoken(seconds: float) -> str:
-    """A duration for people: "40 s", "12 min", "3.5 h"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

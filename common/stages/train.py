@@ -14,7 +14,7 @@ from tqdm import tqdm
 from common.config import ConfigError
 from common.contest import Contest
 from common.files import DataError, read_json, write_json
-from common.logs import log
+from common.logs import log, spoken
 from common.processes import CHILD, is_child, rank, world_size
 from common.run import Run, Unit
 from common.stages.rows import Rows, read_rows, unlabelled
@@ -124,16 +124,18 @@ def _train_side_by_side(contest: Contest, run: Run, units: list[Unit], workers: 
                 log.info(f"{unit.name}{line.rstrip()}")
         return unit, child.wait(), last
 
-    failed = []
-    with ThreadPoolExecutor(workers) as pool, tqdm(total=len(units), unit="unit", desc="train", smoothing=0) as bar:
-        for done in as_completed([pool.submit(fit, unit) for unit in units]):
+    failed, started = [], time.time()
+    with ThreadPoolExecutor(workers) as pool, tqdm(total=len(units), unit="unit", desc="train", disable=None) as bar:
+        for number, done in enumerate(as_completed([pool.submit(fit, unit) for unit in units]), start=1):
             unit, code, last = done.result()
             facts = run.finished(unit)
             if code or facts is None:
                 failed.append(unit)
                 log.info("\n".join([f"{unit.name} stopped with exit status {code}; its last lines:", *last]))
             else:
-                log.info(f"{unit.name}  held-out score {facts['score']:.4f}  {facts['seconds']:.0f} s")
+                left = (time.time() - started) * (len(units) - number) / number
+                log.info(f"{unit.name}  held-out score {facts['score']:.4f}  {facts['seconds']:.0f} s"
+                         f"  ({number} of {len(units)} units, about {spoken(left)} left)")  # fmt: skip
             bar.update()
     if failed:
         raise DataError(
