@@ -127,7 +127,7 @@ class Stacking(Blend):
 
     name = "stacking"
     regularisation: float = 1.0
-    units: int = 100_000
+    units: int = 30_000
     coefficients: list[list[float]] = field(default_factory=list)
     intercepts: list[float] = field(default_factory=list)
     classes: list[int] = field(default_factory=list)
@@ -139,7 +139,7 @@ class Stacking(Blend):
         self.classes = np.unique(targets[places]).tolist()
         if len(self.classes) < 2:
             return  # nothing to tell apart: `apply` gives the mean
-        model = LogisticRegression(C=self.regularisation, max_iter=1000)
+        model = LogisticRegression(C=self.regularisation, solver="newton-cholesky", tol=1e-7)
         model.fit(self._features(parts)[places], targets[places])
         self.coefficients, self.intercepts = model.coef_.tolist(), model.intercept_.tolist()
 

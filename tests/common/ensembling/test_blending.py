@@ -190,7 +190,7 @@ def test_stacking_of_pairs_is_a_logistic_regression_on_log_odds():
     (parts, targets), (others, _) = pairs(), pairs(seed=1)
     blend = Stacking(regularisation=0.3)
     blend.fit(parts, targets, auc(targets))
-    reference = LogisticRegression(C=0.3, max_iter=1000).fit(logits(parts), targets)
+    reference = LogisticRegression(C=0.3, max_iter=10_000, tol=1e-8).fit(logits(parts), targets)
     assert np.allclose(blend.apply(others).values[:, 0], reference.predict_proba(logits(others))[:, 1], atol=1e-6)
 
 
@@ -200,7 +200,7 @@ def test_stacking_of_tags_is_a_logistic_regression_and_a_tag_never_seen_gets_not
     targets = np.array(present)[targets % len(present)]
     blend = Stacking()
     blend.fit(parts, targets, accuracy(targets))
-    reference = LogisticRegression(max_iter=1000).fit(logits(parts), targets)
+    reference = LogisticRegression(max_iter=10_000, tol=1e-8).fit(logits(parts), targets)
     expected = np.zeros_like(others[0].values)
     expected[:, reference.classes_] = reference.predict_proba(logits(others))
     assert np.allclose(blend.apply(others).values, expected, atol=1e-6)
@@ -210,5 +210,5 @@ def test_stacking_takes_evenly_spaced_units_when_there_are_too_many():
     parts, targets = pairs(rows=301)
     blend = Stacking(units=101)
     blend.fit(parts, targets, auc(targets))
-    reference = LogisticRegression(max_iter=1000).fit(logits(parts)[::3], targets[::3])
+    reference = LogisticRegression(max_iter=10_000, tol=1e-8).fit(logits(parts)[::3], targets[::3])
     assert np.allclose(blend.coefficients, reference.coef_, atol=1e-6)
