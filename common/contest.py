@@ -88,6 +88,7 @@ class Contest(ABC):
     submission_file: ClassVar[str]
     config_class: ClassVar[type[RunConfig]] = RunConfig
     member_kinds: ClassVar[dict[str, type]]
+    columns: ClassVar[tuple[str, ...]] = ("id",)  # what the tables of read_train and read_test must have
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
@@ -156,6 +157,10 @@ class Contest(ABC):
         from common.ensembling.blending import BLENDS
 
         return {name: kind() for name, kind in BLENDS.items()}
+
+    def judge(self, rows: pd.DataFrame, scores: Scores) -> dict[str, float]:
+        """The metric of one fold's scores by themselves: what epochs are compared by, and what a unit reports."""
+        return self.score(rows, self.gold(rows), self.decode(rows, scores, {}))
 
     # Scores -> predictions -> submission
 

@@ -114,6 +114,13 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         shutil.rmtree(workplace, ignore_errors=True)
 
 
+def check_writable(folder: Path) -> None:
+    """Raises DataError unless files can be made in `folder`, which is made where it is not there."""
+    with atomic_path(folder / ".writable") as draft:
+        draft.touch()
+    (folder / ".writable").unlink()
+
+
 def _swap_folders(new: Path, path: Path, aside: Path) -> None:
     """Puts folder `new` in the place of folder `path`, which goes to `aside`, or back when the last step fails."""
     os.replace(path, aside)
@@ -127,7 +134,7 @@ def _swap_folders(new: Path, path: Path, aside: Path) -> None:
 def _unwritable(path: Path, error: OSError) -> DataError:
     return DataError(
         f"cannot be written ({error.strerror or error})", path, expected="a writable folder with free space",
-        action="free space or choose another output_dir; what was there before is unchanged",
+        action="free space or choose another place; what was there before is unchanged",
     )  # fmt: skip
 
 

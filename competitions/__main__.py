@@ -1,4 +1,4 @@
-"""python -m competitions <contest> <stage> [--config FILE] [key=value ...]
+""".venv/bin/python -m competitions <contest> <stage> [--config FILE] [key=value ...]
 
 Stages:
   prepare    find the data, validate every file, print what to know before a long run
@@ -7,15 +7,17 @@ Stages:
   check      validate a submission against the test file          [submission=FILE]
   score      the contest's metric of a file or of the submission  gold=FILE [prediction=FILE]
   predict    new text in, predictions out                         run=FOLDER input=FILE output=FILE
+check, score and predict take the settings of the finished run that run= or output_dir= names.
 
 Common keys (a contest's config/default.yaml lists all of them):
   data_dir=FOLDER      the official files                 output_dir=FOLDER   the run's folder
   encoder=NAME         a hub id or a local folder         run=NAME            the run's name
   folds=5 seeds=[1,2]  how often to train                 use=[MEMBER,...]    which members
-  only=MEMBER/fold-2   one part of the run                smoke=true          a few dozen lines through every stage
+  only=MEMBER/fold-0   one part of the run                smoke=true          a few dozen lines, in FOLDER-smoke
 """
 
 import errno
+import os
 import sys
 from pathlib import Path
 
@@ -35,9 +37,13 @@ def main(words: list[str]) -> int:
         listed = "".join(f"\n  {name:22} {about}" for name, about in contests().items())
         print(f"{__doc__}\nContests:{listed}")
         return 0
-    from common.config import ConfigError, nearest
-    from common.files import DataError
-
+    try:
+        from common.config import ConfigError, nearest
+        from common.files import DataError
+    except ModuleNotFoundError as error:
+        print(f"error: {error.name} is not installed: run `make setup`, then .venv/bin/python -m competitions",
+              file=sys.stderr)  # fmt: skip
+        return 2
     try:
         contest, *rest = words
         if contest not in contests():
@@ -54,7 +60,7 @@ def main(words: list[str]) -> int:
         # A disk that fills up, a folder that is taken away: nothing that a traceback would explain better.
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise
-        print(f"error: {error.filename or 'the run'}: {error.strerror}; free space or choose another output_dir, and "
+        print(f"error: {error.filename or 'the run'}: {error.strerror}; free space or choose another place, and "
               f"run the same command again: what is finished is kept", file=sys.stderr)  # fmt: skip
         return 2
     except KeyboardInterrupt:
@@ -77,4 +83,11 @@ def _split(words: list[str]) -> tuple[list[Path], list[str]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        status = main(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads the output (head, less) has seen enough; Python would complain again at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 141
+    sys.exit(status)

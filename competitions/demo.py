@@ -29,7 +29,6 @@ def main(words: list[str]) -> int:
             return status
         folder = Path(read_config([config], words).output_dir)
         metrics = read_json(folder / "metrics.json")
-        print(f"== {contest} score (on gold labels that no model has seen)")
         gold = launch(contest, "score", [config], words)
         members = dict.fromkeys(unit.split("/")[0] for unit in metrics["units"])
         rows.append([contest, " + ".join(members), f"{metrics['score']:.4f}", f"{gold['score']:.4f}",

@@ -6,16 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from common.config import ConfigError, read_config, resolved, typed
 from common.contest import Contest
 from common.files import existing
-from common.logs import start_log
+from common.logs import log, start_log
 from common.processes import is_child, rank
 
 HERE = Path(__file__).parent
-READ_ONLY = ("check", "score", "predict")
+OF_A_RUN = ("check", "score", "predict")  # read what a run has finished
 
 
 def launch(contest: str, stage: str, files: list[Path], words: list[str]) -> Any:
@@ -25,41 +23,56 @@ def launch(contest: str, stage: str, files: list[Path], words: list[str]) -> Any
     words: key=value settings over those. Returns what the stage returns. Raises ConfigError or DataError.
     """
     stages = _stages()
-    instance = configured(contest, files, words, finished=stage == "predict")
+    instance = configured(contest, files, words, stage)
     if rank() == 0:
-        own = instance.config.only if is_child() else ""  # a unit's own process has a log of its own
-        start_log(None if stage in READ_ONLY else Path(instance.config.output_dir) / own)
+        _start_log(instance, stage)
+        if not is_child():
+            log.info(" ".join(["==", contest, stage, *(f"--config {file}" for file in files), *words]))
     elif stage != "train":
         return None  # of several processes under torchrun, the others only help to train
     return stages[stage](instance)
 
 
-def configured(contest: str, files: list[Path], words: list[str], finished: bool = False) -> Contest:
+def configured(contest: str, files: list[Path], words: list[str], stage: str = "train") -> Contest:
     """The contest with its settings: default.yaml, then `files`, then `words`.
 
-    finished: settings come from a finished run instead of default.yaml; run= is then its folder or its name.
+    For stages that read a finished run, its own config.yaml stands in for default.yaml; run= is then its folder or its
+    name, and predict cannot do without one.
     """
     cls = contest_class(contest)
-    named = OmegaConf.from_dotlist([word for word in words if word.startswith(("run=", "output_dir="))])
-    if finished:
-        folder = Path(named.get("output_dir") or named.get("run", "default"))
-        folder = folder if folder.is_dir() else of_kit(Path("outputs") / contest / folder)
+    default = HERE / contest / "config" / "default.yaml"
+    values = resolved(read_config([default, *files], words))
+    folder = _run_folder(contest, values, stage)
+    if stage in OF_A_RUN and ((folder / "config.yaml").exists() or stage == "predict"):
         base = existing(folder / "config.yaml", "the folder of a finished run", "give its folder: run=FOLDER")
-        words = [word for word in words if not word.startswith(("run=", "output_dir="))] + [f"output_dir={folder}"]
-    else:
-        base = HERE / contest / "config" / "default.yaml"
-    values = resolved(read_config([base, *files], words))
-    if not finished and values["data_dir"] == resolved(read_config([base], []))["data_dir"]:
+        words = [word for word in words if not word.startswith(("run=", "output_dir=", "smoke="))]
+        values = resolved(read_config([base, *files], words))
+    elif values["data_dir"] == resolved(read_config([default], []))["data_dir"]:
         values["data_dir"] = str(of_kit(Path(values["data_dir"])))
-    if values.pop("contest", contest) != contest:
-        raise ConfigError(f"{base} belongs to another contest, not to {contest}")
+    if (named := values.pop("contest", contest)) != contest:
+        raise ConfigError(f"{folder} belongs to another contest, {named}, not to {contest}")
     if values.get("smoke"):
         _shrink(values)
-    config = typed(cls.config_class, values)
-    config.output_dir = config.output_dir or str(of_kit(Path("outputs") / contest / config.run))
-    if config.smoke and not finished and not config.output_dir.endswith("-smoke"):
-        config.output_dir += "-smoke"
-    return cls(config)
+    return cls(typed(cls.config_class, values | {"output_dir": str(folder)}))
+
+
+def _run_folder(contest: str, values: dict[str, Any], stage: str) -> Path:
+    """The folder that the settings name; a smoke run has one of its own beside it."""
+    run = str(values.get("run") or "default")
+    if stage in OF_A_RUN and not values.get("output_dir") and Path(run).is_dir():
+        return Path(run)
+    folder = str(values.get("output_dir") or of_kit(Path("outputs") / contest / run))
+    return Path(f"{folder}-smoke" if values.get("smoke") and not folder.endswith("-smoke") else folder)
+
+
+def _start_log(contest: Contest, stage: str) -> None:
+    folder = Path(contest.config.output_dir)
+    if stage in OF_A_RUN:
+        # A finished run may stand where nothing can be written, and one that is not there is not begun by asking.
+        kept = (folder / "log.txt").exists() and os.access(folder / "log.txt", os.W_OK)
+        start_log(folder if kept else None)
+    else:
+        start_log(folder / contest.config.only if is_child() else folder)  # a unit's own process has its own log
 
 
 def of_kit(path: Path) -> Path:

@@ -13,7 +13,6 @@ stages() {
   while [ "$1" != "--" ]; do names+=("$1"); shift; done
   shift
   for stage in "${names[@]}"; do
-    echo "== $contest $stage"
     "$python" -m competitions "$contest" "$stage" "$@"
   done
 }

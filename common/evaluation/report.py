@@ -40,12 +40,13 @@ at once, as the submission is, the chosen one scores {metrics["searched"]["score
 <table><tr>{head}</tr>{rows}</table>
 <img alt="scores by member and fold" src="data:image/png;base64,{_picture(metrics)}">
 <h2>Units</h2><table><tr><th></th><th>held-out score</th><th>training rows</th><th>seconds</th></tr>{units}</table>
-<p>Submission: {html.escape(metrics["submission"] or "none, for there were no test rows")}</p></body></html>
+<p>Submission: {html.escape(metrics["submission"] or "none, for there were no test rows")}. Settings: config.yaml beside
+this file; versions and the command: environment.json; what happened when: log.txt.</p></body></html>
 """)  # fmt: skip
 
 
 def _picture(metrics: dict[str, Any]) -> str:
-    """Members and blends as bars, the held-out score of each unit as a dot; PNG in base64."""
+    """Members and blends as points with the held-out score of each unit; PNG in base64."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -53,17 +54,20 @@ def _picture(metrics: dict[str, Any]) -> str:
     figure = Figure(figsize=(8, 1 + 0.4 * len(names)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    values = [metrics["results"][name]["score"] for name in names]
-    axes.barh(names, values, color=["#4a8" if name == metrics["chosen"] else "#9bc" for name in names])
     dots = [(facts["score"], name.split("/")[0]) for name, facts in metrics["units"].items()]
-    axes.scatter(
-        [score for score, _ in dots], [name for _, name in dots], color="#333", s=12, zorder=3, label="one fold"
-    )
+    axes.scatter([score for score, _ in dots], [name for _, name in dots], color="#aaa", s=14, label="one fold")
+    # Points, not bars: bars that do not begin at 0 would make small gains look large.
+    for name in names:
+        value, chosen = metrics["results"][name]["score"], name == metrics["chosen"]
+        axes.scatter(value, name, color="#2a7" if chosen else "#358", s=60, marker="D" if chosen else "o", zorder=3)
+        axes.annotate(f"{value:.4f}", (value, name), xytext=(0, 7), textcoords="offset points", ha="center", size=8)
+    values = [metrics["results"][name]["score"] for name in names]
     axes.invert_yaxis()
     spread = [*values, *(score for score, _ in dots)]
-    axes.set_xlim(max(0.0, min(spread) - 0.05), min(1.0, max(spread) + 0.02))
-    axes.set_xlabel("score")
-    axes.legend(loc="lower right")
+    axes.set_xlim(max(0.0, min(spread) - 0.02), min(1.0, max(spread) + 0.02))
+    axes.set_xlabel("score, out-of-fold")
+    axes.grid(axis="x", color="#eee")
+    axes.legend(loc="lower left")
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=120)
     return base64.b64encode(stream.getvalue()).decode()

@@ -16,12 +16,13 @@ from torch import nn
 from transformers import set_seed
 from transformers.utils import logging
 
+from common.ensembling.scores import Scores
 from common.files import write_json
 from common.training.arguments import TrainingConfig, training_arguments
 from common.training.batching import Collator
 from common.training.trainer import FoldTrainer, measure_step, predict_rows
 
-Judge = Callable[[pd.DataFrame, Any], dict[str, float]]
+Judge = Callable[[pd.DataFrame, Scores], dict[str, float]]
 
 
 class NeuralMember(ABC):
@@ -89,7 +90,8 @@ class NeuralMember(ABC):
         held_features = self.features(held_out, labelled=False)
 
         def evaluate(model: nn.Module) -> dict[str, float]:
-            return self.judge(held_out, self._scores(model, held_out, *held_features))
+            scores = self._scores(model, held_out, *held_features)
+            return self.judge(held_out, Scores.of(held_out["id"].tolist(), scores))
 
         trainer = FoldTrainer(model, self.training, arguments, table, self.collator(), evaluate)
         arguments.distributed_state.wait_for_everyone()

@@ -7,7 +7,7 @@ from common.config import ConfigError
 from common.contest import Contest
 from common.ensembling.blending import restore
 from common.ensembling.scores import Scores
-from common.files import DataError, existing, read_json
+from common.files import DataError, check_writable, existing, read_json
 from common.logs import log
 from common.run import Run, emissions_of, unique_ids
 from common.stages.rows import thinned
@@ -56,9 +56,15 @@ def predict(contest: Contest) -> None:
     for key in ("input", "output"):
         if not getattr(config, key):
             raise ConfigError(f"predict needs {key}=FILE: usage: predict run=FOLDER input=FILE output=FILE")
+    # A folder or a file; asked for here, since a contest may take a folder without test files for one without a test.
+    existing(config.input, "a file in the official test format", "check input=")
+    check_writable(Path(config.output).parent)
     run = Run(contest)
     recipe = read_json(existing(run.folder / "ensemble.json", "a finished run", "run the ensemble stage first"))
     rows = unique_ids(contest.read_test(Path(config.input)), config.input)
+    if not len(rows):
+        raise DataError("holds no rows to predict", config.input, expected="the official test format",
+                        action="check input=")  # fmt: skip
     predictions = predict_rows(contest, run, recipe, rows)
     contest.write_submission(Path(config.output), rows, predictions)
     log.info(f"{len(rows)} predictions: {config.output}")

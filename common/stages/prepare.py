@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from common.contest import Contest
-from common.files import DataError, atomic_path
+from common.files import DataError, check_writable
 from common.logs import log, spoken
 from common.run import Run
 from common.stages.rows import Rows, read_rows
-from common.stages.train import threads_each, worker_count
+from common.stages.train import check_members, threads_each, worker_count
 
 SAMPLE = 256  # rows that each member is tried on
 
@@ -28,9 +28,8 @@ def prepare(contest: Contest) -> dict[str, Any]:
     """
     rows = read_rows(contest)
     run = Run(contest)
-    with atomic_path(run.folder / ".writable") as draft:
-        draft.touch()
-    (run.folder / ".writable").unlink()
+    check_writable(run.folder)
+    check_members(contest)
     facts = {
         "training rows": len(rows.train),
         "test rows": len(rows.test) if len(rows.test) else "none: there will be out-of-fold scores but no submission",

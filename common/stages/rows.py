@@ -28,13 +28,25 @@ class Rows:
 
 def read_rows(contest: Contest) -> Rows:
     """Reads and validates everything a run needs. Raises DataError before any work is done."""
-    train = unique_ids(thinned(contest.read_train(), contest.config.max_rows), contest.config.data_dir)
-    test = unique_ids(thinned(contest.read_test(), contest.config.max_rows), contest.config.data_dir)
+    train, test = (
+        unique_ids(thinned(whole(contest, table), contest.config.max_rows), contest.config.data_dir)
+        for table in (contest.read_train(), contest.read_test())
+    )
     try:
         folds = contest.folds(train)
     except ValueError as error:
         raise DataError(str(error), contest.config.data_dir, action="lower folds= or add training data") from None
     return Rows(train, folds, test, table_digest(train, test, pd.DataFrame({"fold": folds})))
+
+
+def whole(contest: Contest, table: pd.DataFrame) -> pd.DataFrame:
+    """`table` when it has the contest's columns. Raises DataError naming the first that its reader left out."""
+    for column in contest.columns:
+        if column not in table:
+            raise DataError(f"the tables of {type(contest).__name__} have no column {column!r}",
+                            expected=f"the columns {', '.join(contest.columns)}",
+                            action="add it in read_train and read_test")  # fmt: skip
+    return table
 
 
 def unlabelled(contest: Contest) -> Iterable[Any]:

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,7 @@ def train(contest: Contest) -> None:
     if not open_units:
         return
     workers = min(worker_count(contest.config.workers), len(open_units))
-    for name in dict.fromkeys(unit.member for unit in open_units):
-        # An encoder that is not there is found now, not when the members before it are trained.
-        getattr(contest.build_member(name, contest.config.seeds[0]), "check", lambda: None)()
+    check_members(contest, {unit.member for unit in open_units})
     if rank() == 0 and not is_child():
         run.write_config()
         run.write_environment()
@@ -44,6 +43,15 @@ def train(contest: Contest) -> None:
     else:
         log.info(f"{len(open_units)} units on {workers} workers")
         _train_side_by_side(contest, run, open_units, workers)
+
+
+def check_members(contest: Contest, names: Iterable[str] = ()) -> None:
+    """Lets members look at their settings, by default those that the run uses.
+
+    An encoder that is not there is found now, not when the members before it are trained. Raises ConfigError.
+    """
+    for name in names or contest.config.use:
+        getattr(contest.build_member(name, contest.config.seeds[0]), "check", lambda: None)()
 
 
 def worker_count(asked: int) -> int:
@@ -88,7 +96,7 @@ def train_unit(contest: Contest, run: Run, unit: Unit, rows: Rows, settings: dic
         facts = member.fit(fit_on, held_out, unlabelled(contest), folder)
         oof = run.save_outputs(unit, "oof", member, held_out)
         run.save_outputs(unit, "test", member, rows.test)
-        result = contest.score(held_out, contest.gold(held_out), contest.decode(held_out, oof, {}))
+        result = contest.judge(held_out, oof)
         stamp.unlink(missing_ok=True)
         seconds = round(time.time() - started, 1)
         run.finish(unit, settings, {**facts, "rows": len(fit_on), "score": result["score"], "seconds": seconds})

@@ -17,7 +17,7 @@ def read_tagged(path: Path) -> pd.DataFrame:
     rows = [(f"{line}", *parse_tagged(text, path, line)) for line, text in _filled(path)]
     if not rows:
         raise DataError(
-            "is empty", path, expected="lines of segments such as 12_7/a  3_9/o", action="download it again"
+            "is empty", path, expected="lines of segments such as 12_7/a  3_9/o", action="is it the right file?"
         )
     return pd.DataFrame(rows, columns=["id", "tokens", "spans"])
 
@@ -29,9 +29,10 @@ def parse_tagged(text: str, path: Path | str, line: int) -> tuple[list[str], lis
     for segment in text.strip().split("  "):
         body, slash, kind = segment.rpartition("/")
         if not slash or kind not in (*TYPES, OUTSIDE):
-            raise DataError(f"the segment {segment[:40]!r} has no tag", path, line,
+            fault = f"an unknown tag {kind[:40]!r}" if slash else "no tag"
+            raise DataError(f"the segment {segment[:40]!r} has {fault}", path, line,
                             expected="id_id/TAG with a TAG of a, b, c or o, two spaces between segments",
-                            action="is this a train.txt of DataGrand 2019?")  # fmt: skip
+                            action="is this a file in the format of DataGrand 2019's train.txt?")  # fmt: skip
         own = _tokens(body, path, line)
         if kind != OUTSIDE:
             spans.append((len(tokens), len(tokens) + len(own), kind))
@@ -43,7 +44,7 @@ def read_untagged(path: Path) -> pd.DataFrame:
     """Unlabelled lines: id (the line number), tokens, spans (none). Raises DataError for a faulty line or no line."""
     rows = [(f"{line}", _tokens(text.strip(), path, line), []) for line, text in _filled(path)]
     if not rows:
-        raise DataError("is empty", path, expected="lines such as 12_7_3", action="download it again")
+        raise DataError("is empty", path, expected="lines such as 12_7_3", action="is it the right file?")
     return pd.DataFrame(rows, columns=["id", "tokens", "spans"])
 
 

@@ -1,11 +1,12 @@
 """Sohu 2021 files: six folders of JSON lines, or a later round's single file of mixed ids, to one table of pairs."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from common.files import DataError, read_json_lines, read_lines, write_lines
+from common.files import DataError, existing, read_json_lines, read_lines, write_lines
 from common.logs import log
 
 SUBTASKS = ("短短匹配A类", "短短匹配B类", "短长匹配A类", "短长匹配B类", "长长匹配A类", "长长匹配B类")
@@ -56,7 +57,8 @@ def read_unlabelled_pairs(path: Path) -> pd.DataFrame:
     """
     rows: list[tuple[str, str, str, int]] = []
     seen: dict[str, str] = {}
-    for file, line, item, task in _test_items(path):
+    guessed = Counter()
+    for file, line, item, task in _test_items(existing(path, LAYOUT, "check the path")):
         source, target = _texts(item, file, line)
         name = str(item["id"]).strip()
         if not name or "," in name:
@@ -67,7 +69,13 @@ def read_unlabelled_pairs(path: Path) -> pd.DataFrame:
             raise DataError(f"the id {name!r} was used before, in {seen[name]}", file, line, expected="unique ids",
                             action="remove one of the two lines")  # fmt: skip
         seen[name] = f"{file.parent.name}/{file.name} line {line}"
-        rows.append((name, source, target, _task_of(name, source, target, file, line) if task is None else task))
+        if task is None:
+            task = _task_of(name, source, target, file, line)
+            guessed[SUBTASKS[task]] += 1
+        rows.append((name, source, target, task))
+    if guessed:
+        found = ", ".join(f"{guessed[name]} {name}" for name in SUBTASKS if guessed[name])
+        log.info(f"subtasks told by the ids' last letter and by lengths, above {SHORT} characters long: {found}")
     return pd.DataFrame(rows, columns=["id", "source", "target", "task"])
 
 

@@ -34,7 +34,8 @@ class MatchingContest(Contest):
     """
 
     config_class: ClassVar[type[RunConfig]] = MatchingConfig
-    subtasks: ClassVar[tuple[str, ...]]
+    columns: ClassVar[tuple[str, ...]] = ("id", "source", "target", "task")
+    subtasks: ClassVar[tuple[str, ...]] = ("pairs",)
 
     def __init__(self, config: MatchingConfig) -> None:
         self.member_kinds = _kinds()
@@ -52,13 +53,12 @@ class MatchingContest(Contest):
         settings = self.settings[name]
         if isinstance(settings, LexicalSettings):
             return PairLexicalMatcher(replace(settings, seed=seed))
-        return MatcherMember(settings, len(self.subtasks), seed, self._judge)
+        return MatcherMember(settings, len(self.subtasks), seed, self.judge)
 
-    def _judge(self, rows: pd.DataFrame, scores: np.ndarray) -> dict[str, float]:
+    def judge(self, rows: pd.DataFrame, scores: Scores) -> dict[str, float]:
         """The metric at one threshold for all rows: a fold is too small to choose one a subtask without guessing."""
-        found = Scores.of(rows["id"].tolist(), scores)
-        decision = {"threshold": best_threshold(found.values[:, 0], self.targets(rows))[0]}
-        return self.score(rows, self.gold(rows), self.decode(rows, found, decision))
+        decision = {"threshold": best_threshold(scores.values[:, 0], self.targets(rows))[0]}
+        return self.score(rows, self.gold(rows), self.decode(rows, scores, decision))
 
     def targets(self, rows: pd.DataFrame) -> np.ndarray:
         return rows["label"].to_numpy(np.int64)

@@ -40,6 +40,7 @@ class TaggingContest(Contest):
     """Rows have tokens (list of str) and spans (list of (start, end, type), `end` exclusive, flat)."""
 
     config_class: ClassVar[type[RunConfig]] = TaggingConfig
+    columns: ClassVar[tuple[str, ...]] = ("id", "tokens", "spans")
 
     def __init__(self, config: TaggingConfig) -> None:
         self.member_kinds = _kinds()
@@ -62,10 +63,7 @@ class TaggingContest(Contest):
         if isinstance(settings, SparseCrfSettings):
             return SparseCrf(replace(settings, seed=seed), self.scheme)
         kind = SpanMember if isinstance(settings, SpanSettings) else TaggerMember
-        return kind(settings, self.scheme, seed, self._judge)
-
-    def _judge(self, rows: pd.DataFrame, scores: list[np.ndarray]) -> dict[str, float]:
-        return self.score(rows, self.gold(rows), self.decode(rows, Scores.of(rows["id"].tolist(), scores), {}))
+        return kind(settings, self.scheme, seed, self.judge)
 
     def targets(self, rows: pd.DataFrame) -> np.ndarray:
         return np.concatenate(

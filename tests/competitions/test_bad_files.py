@@ -19,7 +19,8 @@ def spoil(kit: Datagrand, name: str, line: int, text: str | bytes) -> None:
     [
         ("train.txt", 3, "11_12/a 40_41/o", r"train.txt:3: .*two spaces"),
         ("train.txt", 5, "", r"train.txt:5: the line is empty.*delete the line"),
-        ("train.txt", 9, "11_12/a  40_41", r"train.txt:9: .*has no tag.*DataGrand 2019\?"),
+        ("train.txt", 9, "11_12/a  40_41", r"train.txt:9: .*has no tag.*DataGrand 2019"),
+        ("train.txt", 9, "11_12/a  40_41/q", r"train.txt:9: the segment '40_41/q' has an unknown tag 'q'"),
         ("train.txt", 2, "公司/a".encode("gb18030"), r"train.txt:2: not UTF-8.*iconv"),
         ("test.txt", 4, "40_41/o", r"test.txt:4: the token '41/o' is not a number"),
         ("test.txt", 12, "", r"test.txt:12: the line is empty"),

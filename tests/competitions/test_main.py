@@ -1,14 +1,16 @@
 """The command line: help is instant, and what is misspelt is named with what was meant."""
 
 import resource
+import shlex
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from competitions.__main__ import STAGES, contests, main
-from tests.competitions.conftest import Datagrand
+from tests.competitions.conftest import ROOT, Datagrand
 
 HEAVY = ("torch", "transformers", "datasets", "pandas", "numpy", "jieba", "gensim", "sklearn", "omegaconf")
 
@@ -120,3 +122,16 @@ def test_interrupted_by_a_person_it_says_that_it_can_go_on(
     monkeypatch.setattr("competitions.launch.launch", interrupt)
     assert main(["datagrand_extraction", "train"]) == 130
     assert "the same command goes on from here" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    command = " ".join(map(shlex.quote, [sys.executable, "-m", "competitions", "--help"]))
+    done = subprocess.run(["bash", "-c", f"({command}; echo $? >&2) | true"], capture_output=True, text=True, cwd=ROOT)
+    assert "Traceback" not in done.stderr and done.stderr.split()[-1] in ("0", "141")
+
+
+def test_without_the_packages_it_says_how_to_install_them(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    monkeypatch.delitem(sys.modules, "common.config")
+    monkeypatch.setitem(sys.modules, "omegaconf", None)
+    assert main(["datagrand_extraction", "check"]) == 2
+    assert "omegaconf is not installed: run `make setup`" in capsys.readouterr().err

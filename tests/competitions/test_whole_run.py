@@ -259,3 +259,12 @@ def test_smoke_goes_through_every_stage(datagrand: Datagrand, tmp_path: Path) ->
     assert main(["datagrand_extraction", "predict", *words]) == 0
     assert (tmp_path / "out.txt").read_bytes() == (smoke / "submission.txt").read_bytes()
     assert 0 <= kit.run("score", f"gold={kit.data / 'gold.txt'}")["score"] <= 1
+
+
+def test_stages_of_a_finished_run_take_its_settings(copied: Datagrand, capsys: pytest.CaptureFixture[str]) -> None:
+    run = f"run={copied.output}"
+    assert main(["datagrand_extraction", "check", run]) == 0
+    assert main(["datagrand_extraction", "score", run, f"gold={copied.data / 'gold.txt'}"]) == 0
+    said = (copied.output / "log.txt").read_text()
+    assert f"== datagrand_extraction check {run}" in said and "12 rows, format and order are right" in said
+    assert said.index("== datagrand_extraction train") < said.index("== datagrand_extraction score")

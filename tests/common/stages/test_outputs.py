@@ -111,3 +111,19 @@ def test_without_test_rows_there_is_nothing_to_check_unless_a_submission_is_name
     contest.config.submission = str(tmp_path / "own.tsv")
     with pytest.raises(DataError, match="no test rows to check a submission against"):
         check(contest)
+
+
+def test_what_cannot_be_predicted_or_written_is_said_before_any_model_is_loaded(finished, toy, tmp_path, monkeypatch):
+    finished()
+    monkeypatch.setattr("common.stages.outputs.predict_rows", lambda *_: pytest.fail("a model was loaded"))
+    with pytest.raises(DataError, match=r"none\.jsonl: no such file.*check input="):
+        predict(toy(input=str(tmp_path / "none.jsonl"), output=str(tmp_path / "x")))
+    write_lines(tmp_path / "file", ["in the way"])
+    test = str(tmp_path / "data" / "test.jsonl")
+    with pytest.raises(DataError, match=r"file.*cannot be written.*choose another place"):
+        predict(toy(input=test, output=str(tmp_path / "file" / "x")))
+    contest = toy(input=test, output=str(tmp_path / "x"))
+    contest.read_test = lambda path: toy_rows(0, 2)
+    with pytest.raises(DataError, match=r"test\.jsonl: holds no rows to predict"):
+        predict(contest)
+    assert not (tmp_path / "x").exists()

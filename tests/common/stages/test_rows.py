@@ -50,3 +50,10 @@ def test_thinned_rows_are_spread_over_the_file(rows, most):
     if 1 < most < rows:
         assert kept["x"].iloc[-1] == rows - 1
         assert kept["x"].diff().max() - kept["x"].diff().min() <= 1
+
+
+def test_a_column_that_a_reader_left_out_is_named(toy):
+    contest = toy()
+    contest.columns = ("id", "text", "task")
+    with pytest.raises(DataError, match=r"have no column 'task'; expected the columns id, text, task; add it in read_"):
+        read_rows(contest)

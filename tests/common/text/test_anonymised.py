@@ -56,7 +56,7 @@ def test_it_is_saved_and_loaded_as_a_normal_tokenizer(tmp_path, with_config):
         assert [loaded.pad_token, loaded.unk_token, loaded.mask_token] == ["[PAD]", "[UNK]", "[MASK]"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=8), min_size=1, max_size=8), st.integers(1, 3))
 def test_words_are_looked_up_one_by_one(rows, min_frequency):
     counts = Counter(number for row in rows for number in row)

@@ -33,7 +33,7 @@ def substring_by_trying(first: str, second: str) -> int:
 
 
 @given(st.text("甲乙丙x", max_size=25), st.text("甲乙丙x", max_size=25))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_common_subsequence_and_substring_equal_their_definitions(first, second):
     assert common_subsequence(first, second) == subsequence_by_table(first, second)
     assert common_substring(first, second) == substring_by_trying(first, second)

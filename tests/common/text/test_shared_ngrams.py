@@ -52,7 +52,7 @@ def test_no_rows_and_no_levels():
 texts = st.lists(st.integers(0, 6), max_size=9)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(texts, texts), min_size=1, max_size=4), st.integers(1, 4))
 def test_it_equals_a_plain_loop(pairs, most):
     rows = [pair(first, second) for first, second in pairs]

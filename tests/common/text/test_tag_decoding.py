@@ -42,7 +42,7 @@ def test_the_best_of_all_permitted_sequences_is_found(name: str, bias: float) ->
 
 
 @given(st.lists(st.integers(0, 9), max_size=12), st.sampled_from(["BIO", "BIOES"]), st.integers(0, 1000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_entities_are_those_of_the_tags(lengths: list[int], name: str, seed: int) -> None:
     scheme = LabelScheme(("x", "y"), name)
     values, offsets = random_rows(lengths, len(scheme.tags), seed)

@@ -52,21 +52,21 @@ def check_spans(encoding, text: str) -> None:
                 assert (span.start_shift, span.end_shift) == (0, 0)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(texts)
 def test_every_character_span_maps_to_tokens_and_back(tokenizers, text):
     for tokenizer in tokenizers.values():
         check_spans(WholeWordTokenizer(tokenizer).encode(text), text)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(texts)
 def test_every_character_span_maps_to_word_level_tokens_and_back(tokenizers, text):
     for name in ("bert", "albert", "byte-level"):
         check_spans(WordLevelTokenizer(tokenizers[name]).encode(text), text)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(texts)
 def test_ids_are_those_of_the_wrapped_tokenizer(tokenizers, text):
     for tokenizer in tokenizers.values():
@@ -75,7 +75,7 @@ def test_ids_are_those_of_the_wrapped_tokenizer(tokenizers, text):
         assert WholeWordTokenizer(tokenizer).encode(text).input_ids.tolist() == (expected or unknown)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(texts)
 def test_word_ids_are_runs_that_no_token_straddles(tokenizers, text):
     for tokenizer in tokenizers.values():
@@ -261,7 +261,7 @@ def test_rows_may_be_empty_and_many(bert):
     assert whole.encode_words_many([]) == {"input_ids": [], "word_positions": []}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.lists(texts, max_size=4), max_size=4))
 def test_words_seen_before_are_encoded_as_the_first_time(tokenizers, rows):
     for name in ("bert", "albert", "byte-level"):

@@ -26,7 +26,6 @@ def counting() -> Tokenizer:
     return backend
 
 
-@settings(deadline=None)
 @given(sizes, st.integers(1, 40))
 def test_longest_first_keeps_what_hugging_face_keeps(counting, pairs, budget):
     _, _, result = kept(pairs, budget, "longest_first")
@@ -131,7 +130,7 @@ def test_head_and_tail_of_an_overlong_text_are_kept(bert):
     assert bert.convert_ids_to_tokens(ids) == ["[CLS]", "a", "f", "g", "h", "[SEP]"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.text("北京大学a1 ", max_size=12), st.text("北京大学a1 ", max_size=12)), max_size=8),
     st.integers(4, 20),

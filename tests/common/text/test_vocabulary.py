@@ -83,7 +83,7 @@ anything = st.text(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.lists(anything, max_size=4), anything)
 def test_every_text_is_tokens_that_are_known_when_it_was_counted(texts, other):
     tokenizer = character_tokenizer([*texts, other, "好"], min_frequency=1)
@@ -99,7 +99,7 @@ def test_every_text_is_tokens_that_are_known_when_it_was_counted(texts, other):
         assert encode.encode(text.lower() if text.isascii() else text).input_ids.tolist() == encoding.input_ids.tolist()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(st.sampled_from("北京好,。abz019😀 "), min_size=1, max_size=20))
 def test_characters_outside_runs_are_a_token_each(text):
     tokenizer = character_tokenizer([text, "好好"], min_frequency=1)

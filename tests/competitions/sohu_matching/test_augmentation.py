@@ -68,7 +68,7 @@ text = st.sampled_from("一二三四")
 row = st.tuples(text, text, st.integers(0, 5), st.integers(0, 1))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(row, min_size=1, max_size=12, unique_by=lambda r: (frozenset(r[:2]), r[2])))
 def test_rows_stay_unique_and_without_contradiction(given_rows):
     rows = table(*given_rows)

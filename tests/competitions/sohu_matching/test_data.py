@@ -158,3 +158,8 @@ def test_a_faulty_label_line_is_named(tmp_path, text, line, said):
     with pytest.raises(DataError, match=said) as error:
         read_labels(tmp_path / "labels.csv")
     assert f"labels.csv:{line}: " in str(error.value)
+
+
+def test_a_path_that_is_not_there_is_no_empty_table(tmp_path):
+    with pytest.raises(DataError, match=r"none\.txt: no such file or folder"):
+        read_unlabelled_pairs(tmp_path / "none.txt")

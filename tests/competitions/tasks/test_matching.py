@@ -112,7 +112,7 @@ def member(kind: type, **settings) -> MatcherMember:
     from common.training.arguments import TrainingConfig
 
     settings = {"architecture": ENCODER, "max_length": 32, "training": TrainingConfig(**TRAINING), **settings}
-    return MatcherMember(kind(**settings), 3, 1, contest()._judge)
+    return MatcherMember(kind(**settings), 3, 1, contest().judge)
 
 
 @pytest.mark.parametrize("kind", [CrossEncoderSettings, BiEncoderSettings])
