@@ -12,6 +12,7 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
+import models.nezha  # registers the model type "nezha"
 import models.recurrent  # noqa: F401  registers the model type "recurrent"
 
 # Weights of a checkpoint that a base model has no place for, and does not need: what stands on top of the encoder
@@ -27,12 +28,15 @@ _HARMLESS_UNEXPECTED = re.compile(
 # not learned.
 _HARMLESS_MISSING = re.compile(r"(^|\.)(pooler\.|embeddings\.(position_ids|token_type_ids)$|embed_positions\.weight$)")
 
+# NEZHA's first PyTorch checkpoints (2020, 2021) are older than its own name in transformers.
+_OLDER_NAMES = {"nezha": {r"^bert\.": "nezha."}}
+
 
 def load_encoder(name_or_folder: str | Path, **config_overrides: Any) -> PreTrainedModel:
     """Load a pretrained base model, without pooler where its family allows that.
 
     name_or_folder: hub id or local folder of any BERT-like checkpoint (BERT, RoBERTa-wwm, MacBERT, ERNIE, ELECTRA,
-    ALBERT, DeBERTa, RoFormer, this kit's "recurrent", ...). config_overrides: fields of its configuration, e.g.
+    ALBERT, DeBERTa, RoFormer, NEZHA, this kit's "recurrent", ...). config_overrides: fields of its configuration, e.g.
     `num_hidden_layers=6`; `dtype`, float32 unless given, whatever the checkpoint was stored in.
     Returns the model in evaluation mode.
     Raises FileNotFoundError if nothing can be found under that name, and ValueError for a configuration that names no
@@ -53,6 +57,7 @@ def load_encoder(name_or_folder: str | Path, **config_overrides: Any) -> PreTrai
                 dtype=dtype,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
+                key_mapping=_OLDER_NAMES.get(config.model_type),
                 **_without_pooler(config),
             )
     except OSError as error:
@@ -101,7 +106,8 @@ def longest_input(source: str | Path | dict) -> int:
     else:
         config = _load_config(str(source))
     rows = getattr(config, "max_position_embeddings", None)
-    if not rows or rows < 0:
+    # NEZHA says there how long the rows of its pretraining were, and has no table of places.
+    if not rows or rows < 0 or config.model_type == "nezha":
         return 1_000_000
     shifted = config.model_type in ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "data2vec-text")
     return rows - (config.pad_token_id or 0) - 1 if shifted else rows

@@ -11,6 +11,8 @@ from transformers import (
     RoFormerConfig,
 )
 
+from models.nezha import NezhaConfig
+
 VOCABULARY = 60
 _SIZES = {
     "vocab_size": VOCABULARY,
@@ -30,4 +32,5 @@ CONFIGS: dict[str, PretrainedConfig] = {
         **_SIZES, relative_attention=True, pos_att_type=["p2c", "c2p"], position_buckets=8, norm_rel_ebd="layer_norm"
     ),
     "roformer": RoFormerConfig(**_SIZES),
+    "nezha": NezhaConfig(**_SIZES, max_relative_position=4),
 }
