@@ -1,13 +1,14 @@
 """Reading text so that every error names file and line, and writing so that nothing is ever half-written."""
 
 import json
+import lzma
 import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 
 class DataError(ValueError):
@@ -36,16 +37,16 @@ def existing(path: Path | str, what: str, action: str) -> Path:
 
 
 def read_lines(path: Path | str) -> Iterator[tuple[int, str]]:
-    """Lines of a UTF-8 text file with their numbers, without line ends.
+    """Lines of a UTF-8 text file with their numbers, without line ends; a name that ends in .xz is unpacked on the way.
 
     Yields (line number from 1, text); a byte-order mark is dropped, only \\n and \\r\\n end a line.
-    Raises DataError when the file is absent or a line is not UTF-8.
+    Raises DataError when the file is absent, a line is not UTF-8 or an .xz file is broken.
     """
     path = existing(path, "a readable UTF-8 text file", "check the path")
     if path.is_dir():
         raise DataError("is a folder", path, expected="a UTF-8 text file", action="name a file inside it")
-    with path.open("rb") as stream:
-        for number, raw in enumerate(stream, start=1):
+    with lzma.open(path) if path.suffix == ".xz" else path.open("rb") as stream:
+        for number, raw in enumerate(_raw_lines(stream, path), start=1):
             if number == 1:
                 raw = raw.removeprefix(b"\xef\xbb\xbf")
             try:
@@ -56,6 +57,14 @@ def read_lines(path: Path | str) -> Iterator[tuple[int, str]]:
                     path, number, expected="UTF-8 text",
                     action=f"convert it first: iconv -f GB18030 -t UTF-8 {path.name} > fixed.txt",
                 ) from None  # fmt: skip
+
+
+def _raw_lines(stream: IO[bytes], path: Path) -> Iterator[bytes]:
+    try:
+        yield from stream
+    except (lzma.LZMAError, EOFError) as error:
+        raise DataError(f"not a whole .xz file ({error})", path, expected="what `xz -t` accepts",
+                        action="fetch or pack it again") from None  # fmt: skip
 
 
 def read_json_lines(path: Path | str, required: Iterable[str] = ()) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -34,6 +34,14 @@ def with_special_tokens(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
     )
 
 
+def special_ids_of(tokenizer: PreTrainedTokenizerFast) -> np.ndarray:
+    """Which ids are special tokens, [UNK] included; bool (highest id + 1,)."""
+    special = tokenizer.all_special_ids
+    flags = np.zeros(max(*tokenizer.get_vocab().values(), *special) + 1, dtype=bool)
+    flags[special] = True
+    return flags
+
+
 @dataclass(frozen=True)
 class SpecialTokens:
     """Special tokens of one tokenizer, for one text (`single`) and for two (`pair`).

@@ -96,12 +96,20 @@ class WholeWordTokenizer:
     def encode_many(self, texts: Sequence[str]) -> list[Encoding]:
         """Each text as tokens, with places and whole words, as `encode` gives them."""
         sizes = lengths_of(texts)
-        word_starts = self.segmenter.word_starts(texts)
-        pieces = _with_unknown(self.tokenizer, self._pieces(texts, word_starts), sizes)
-        words = _word_ids(pieces, sizes, word_starts)
+        pieces, begins = self._pieces_and_words(texts, sizes)
+        words = _word_ids(begins, pieces.lengths)
         offsets = np.stack((pieces.starts, pieces.ends), axis=1)
         rows = zip(*(split(values, pieces.lengths) for values in (pieces.ids, offsets, words)), sizes, strict=True)
         return [Encoding(ids, places, word_ids, int(size)) for ids, places, word_ids, size in rows]
+
+    def encode_flat(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The tokens of all texts one after the other, as `encode_many` gives them, for text that is to be packed.
+
+        Returns ids int64 (tokens of all texts,), word begins bool (tokens of all texts,), true for the first token of
+        each whole word, and lengths int64 (texts,).
+        """
+        pieces, begins = self._pieces_and_words(texts, lengths_of(texts))
+        return pieces.ids, begins, pieces.lengths
 
     def piece_ids(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Token ids alone, without special tokens and without [UNK] for texts that give no token.
@@ -147,6 +155,12 @@ class WholeWordTokenizer:
     def _words(self) -> WordTable:
         return WordTable(self.tokenizer)
 
+    def _pieces_and_words(self, texts: Sequence[str], sizes: np.ndarray) -> tuple[Pieces, np.ndarray]:
+        """Sub-tokens of each text, and which of them begin a whole word."""
+        word_starts = self.segmenter.word_starts(texts)
+        pieces = _with_unknown(self.tokenizer, self._pieces(texts, word_starts), sizes)
+        return pieces, _word_begins(pieces, sizes, word_starts)
+
     def _pieces(self, texts: Sequence[str], word_starts: np.ndarray) -> Pieces:
         return pieces_of(self.tokenizer, texts)
 
@@ -167,16 +181,21 @@ def _with_unknown(tokenizer: PreTrainedTokenizerFast, pieces: Pieces, sizes: np.
     )
 
 
-def _word_ids(pieces: Pieces, sizes: np.ndarray, word_starts: np.ndarray) -> np.ndarray:
-    """The whole word of each token; a token that reaches into several words joins them into one."""
+def _word_begins(pieces: Pieces, sizes: np.ndarray, word_starts: np.ndarray) -> np.ndarray:
+    """Which tokens begin a whole word; a token that reaches into several words joins them into one."""
     if not len(pieces.ids):
-        return np.zeros(0, dtype=np.int64)
+        return np.zeros(0, dtype=bool)
     word_of = np.cumsum(word_starts)
     text_start, size = np.repeat(starts_of(sizes), pieces.lengths), np.repeat(sizes, pieces.lengths)
     first = word_of[text_start + np.minimum(pieces.starts, size - 1)]
     last = word_of[text_start + np.minimum(np.maximum(pieces.ends - 1, pieces.starts), size - 1)]
-    begins = np.ones(len(first), dtype=np.int64)
+    begins = np.ones(len(first), dtype=bool)
     begins[1:] = first[1:] > last[:-1]
+    return begins
+
+
+def _word_ids(begins: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The whole word of each token, numbered from 0 in each text. begins: (tokens,). lengths: (texts,)."""
     words = np.cumsum(begins) - 1
-    filled = pieces.lengths > 0
-    return words - np.repeat(words[starts_of(pieces.lengths)[filled]], pieces.lengths[filled])
+    filled = lengths[lengths > 0]
+    return words - np.repeat(words[starts_of(filled)], filled)

@@ -1,6 +1,7 @@
 """Errors name file, line and what to do; a write happens as a whole or not at all."""
 
 import errno
+import lzma
 import os
 import tempfile
 from pathlib import Path
@@ -46,6 +47,22 @@ def test_another_encoding_is_named_with_its_line_and_the_command_that_mends_it(t
     assert next(lines) == (1, "ascii")
     with pytest.raises(DataError, match=r"gb\.txt:2: not UTF-8 \(byte 3 of the line is 0xd6\).*iconv -f GB18030"):
         next(lines)
+
+
+def test_xz_files_are_unpacked_on_the_way(tmp_path):
+    path = tmp_path / "rows.txt.xz"
+    path.write_bytes(lzma.compress("\ufeff一\r\n\n二".encode()))
+    assert list(read_lines(path)) == [(1, "一"), (2, ""), (3, "二")]
+    path.write_bytes(lzma.compress("一\n".encode() + b"\xd6\n"))
+    with pytest.raises(DataError, match=r"rows\.txt\.xz:2: not UTF-8"):
+        list(read_lines(path))
+
+
+@pytest.mark.parametrize("content", [b"no xz", lzma.compress(b"line\n" * 99)[:-9]])
+def test_broken_xz_files_are_named(tmp_path, content):
+    (tmp_path / "rows.txt.xz").write_bytes(content)
+    with pytest.raises(DataError, match=r"rows\.txt\.xz: not a whole \.xz file.*fetch or pack it again"):
+        list(read_lines(tmp_path / "rows.txt.xz"))
 
 
 def test_absent_files_and_folders_are_refused(tmp_path):

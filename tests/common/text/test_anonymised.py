@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, BertConfig, PreTrainedTokenizerFast
 
-from common.text.anonymised import anonymised_tokenizer
+from common.text.anonymised import anonymised_tokenizer, frequency_order, rank_mapped_tokenizer
 from common.text.special_tokens import SPECIAL_TOKENS
 from common.text.tokenization import WholeWordTokenizer
 from common.text.truncation import encode_pairs
+from common.text.vocabulary import character_tokenizer
 
 LINES = ["12_7_305_7", "7_12", "9_100_7\n"]
 
@@ -78,3 +79,60 @@ def test_words_are_looked_up_one_by_one(rows, min_frequency):
 def test_an_empty_separator_is_refused():
     with pytest.raises(ValueError, match="empty separator"):
         anonymised_tokenizer(LINES, separator="")
+
+
+def pretrained() -> PreTrainedTokenizerFast:
+    """A vocabulary of ordinary text: the most frequent first, as the kit's own are."""
+    return character_tokenizer(["的的的的，，，人人12"], min_frequency=1)
+
+
+def test_ranks_are_mapped_onto_the_pretrained_vocabulary():
+    tokenizer, other = rank_mapped_tokenizer(LINES, pretrained()), pretrained()
+    assert len(tokenizer) == len(other)
+    assert [other.convert_ids_to_tokens(tokenizer.convert_tokens_to_ids(token)) for token in ("7", "12", "9")] == [
+        "的",
+        ",",
+        "人",
+    ]
+    # "12" is an entry of the pretrained vocabulary too, for which it stands no more.
+    assert tokenizer("12_8")["input_ids"] == [2, other.convert_tokens_to_ids(","), 1, 3]
+    assert sorted(tokenizer.get_vocab().values()) == list(range(len(other)))
+
+
+def test_ranks_of_a_vocabulary_in_another_order_are_counted():
+    other = pretrained()
+    order = frequency_order(other, iter(["人人人的 人，", "[MASK]的"]))
+    assert other.convert_ids_to_tokens(order[:3]) == ["人", "的", ","]
+    assert len(order) == len(set(order)) == len(other) - len(SPECIAL_TOKENS)
+    tokenizer = rank_mapped_tokenizer(LINES, other, order)
+    assert other.convert_ids_to_tokens(tokenizer.convert_tokens_to_ids(["7", "12"])) == ["人", "的"]
+
+
+def test_ids_beyond_the_vocabulary_are_unknown_and_special_tokens_keep_their_places():
+    other = pretrained()
+    other.add_special_tokens({"mask_token": "的"})  # a special token elsewhere
+    many = "_".join(map(str, range(1000)))
+    tokenizer = rank_mapped_tokenizer([many], other)
+    assert len(tokenizer) == len(other)
+    assert tokenizer.mask_token_id == other.convert_tokens_to_ids("的") == 5
+    ids = tokenizer(many, add_special_tokens=False)["input_ids"]
+    assert set(ids) == set(range(len(other))) - {0, 2, 3, 5}
+    assert ids[0] == 4 and ids[-1] == 1
+
+
+def test_it_is_saved_and_loaded(tmp_path):
+    tokenizer = rank_mapped_tokenizer(LINES, pretrained())
+    tokenizer.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    assert loaded("305_4_12", "7").data == tokenizer("305_4_12", "7").data
+
+
+def test_bad_orders_and_vocabularies_are_named():
+    for order in ([5, 5], [5, 10**6], [-1]):
+        with pytest.raises(ValueError, match="each id once"):
+            rank_mapped_tokenizer(LINES, pretrained(), order)
+    other = PreTrainedTokenizerFast(tokenizer_object=pretrained().backend_tokenizer, unk_token="[UNK]")
+    with pytest.raises(ValueError, match=r"serves as \[PAD\], \[CLS\], \[SEP\], \[MASK\]"):
+        rank_mapped_tokenizer(LINES, other)
+    with pytest.raises(ValueError, match="separator"):
+        rank_mapped_tokenizer(LINES, pretrained(), separator="")

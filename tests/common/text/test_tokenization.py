@@ -105,6 +105,19 @@ def test_many_texts_are_encoded_as_each(tokenizer):
     assert whole.encode_many([]) == []
 
 
+def test_flat_tokens_are_those_of_each_text(tokenizer):
+    choose = random.Random(2)
+    texts = ["".join(choose.choices(HARD, k=choose.randint(0, 9))) for _ in range(60)] + ["", " ", ""]
+    whole = WholeWordTokenizer(tokenizer)
+    ids, begins, lengths = whole.encode_flat(texts)
+    encodings = whole.encode_many(texts)
+    assert lengths.tolist() == [len(encoding) for encoding in encodings]
+    assert ids.tolist() == [number for encoding in encodings for number in encoding.input_ids]
+    words = [np.diff(encoding.word_ids, prepend=-1) > 0 for encoding in encodings]
+    assert begins.tolist() == np.concatenate(words).tolist()
+    assert [len(values) for values in whole.encode_flat([])] == [0, 0, 0]
+
+
 def shown(whole: WholeWordTokenizer, text: str) -> list[tuple[str, int]]:
     encoding = whole.encode(text)
     return [(text[a:b], int(word)) for (a, b), word in zip(encoding.offset_mapping, encoding.word_ids, strict=True)]

@@ -106,3 +106,36 @@ def test_characters_outside_runs_are_a_token_each(text):
     tokens = pieces(tokenizer, text)
     assert "".join(token.removeprefix("##") for token in tokens) == "".join(text.split())
     assert all(len(token) == 1 for token in tokens if token.removeprefix("##")[0] not in LETTERS)
+
+
+LATIN = ["部署 containers 2024", "container 与 contain 2023", "retain 2024 的", "maintain 2025 的", "部署", "的"] * 3
+
+
+def test_a_size_leaves_room_for_pieces_after_the_characters():
+    bare = len(SPECIAL_TOKENS) + 2 * len(LETTERS)
+    whole = character_tokenizer(LATIN, size=1000)
+    assert sorted(whole.get_vocab(), key=whole.get_vocab().get)[5:9] == ["的", "署", "部", "与"]
+    for size in range(bare + 1, bare + 20):
+        tokenizer = character_tokenizer(LATIN, size=size)
+        assert len(tokenizer) == size
+        # The fewer, the same first ones; and no word is unknown.
+        ordered = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get)
+        assert ordered[5 : -2 * len(LETTERS)] == sorted(whole.get_vocab(), key=whole.get_vocab().get)[5 : size - 72]
+        assert tokenizer.unk_token not in pieces(tokenizer, "entertain 20245 的" if size > bare else "")
+
+
+def test_pieces_are_common_to_words():
+    tokenizer = character_tokenizer(LATIN, size=5 + 2 * len(LETTERS) + 4 + 8)
+    assert "##tain" in tokenizer.get_vocab()
+    assert "202" in tokenizer.get_vocab()
+    tokens = pieces(tokenizer, "entertain")
+    assert tokens[-1] == "##tain" and "".join(token.removeprefix("##") for token in tokens) == "entertain"
+
+
+def test_pieces_are_the_same_every_time():
+    assert len({str(sorted(character_tokenizer(LATIN, size=110).get_vocab().items())) for _ in range(5)}) == 1
+
+
+def test_a_size_that_holds_no_character_is_refused():
+    with pytest.raises(ValueError, match="at least 78"):
+        character_tokenizer(LATIN, size=77)

@@ -1,0 +1,89 @@
+"""SegmentPairs: two neighbouring segments of one document, swapped half of the time, cut between lines."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.text.sentence_order import SegmentPairs
+from tests.common.text.test_packing import BARE, CLS, HAN, PAD, SEP, TOKENIZER, WORDS, store_of
+
+
+def parts_of(ids: list[int]) -> tuple[list[int], list[int]]:
+    """The two segments of a row."""
+    body = [token for token in ids if token != PAD]
+    assert body[0] == CLS and body[-1] == SEP and body.count(SEP) == 2
+    middle = body.index(SEP)
+    return body[1:middle], body[middle + 1 : -1]
+
+
+def test_half_of_the_rows_are_swapped_anew_at_every_pass(tmp_path):
+    documents = [[HAN[i % 7 : i % 7 + 4], HAN[i % 5 : i % 5 + 3], HAN[:6]] for i in range(2000)]
+    pairs = SegmentPairs(store_of(tmp_path, documents), BARE, 64)
+    random = np.random.default_rng(0)
+    first, second = (pairs.rows(range(len(pairs)), random) for _ in range(2))
+    assert len(pairs) == 2000
+    for rows in (first, second):
+        assert abs(rows.labels.mean() - 0.5) < 4 * 0.5 / np.sqrt(2000)
+    assert abs((first.labels == second.labels).mean() - 0.5) < 4 * 0.5 / np.sqrt(2000)
+    lines = [[TOKENIZER.piece_ids([line])[0].tolist() for line in document] for document in documents]
+    cuts = []
+    for ids, label, document in zip(first.input_ids.tolist(), first.labels, lines, strict=True):
+        a, b = parts_of(ids)
+        left, right = (b, a) if label else (a, b)
+        assert left + right == [token for line in document for token in line]
+        cuts.append(len(left) == len(document[0]))
+        assert cuts[-1] or len(left) == len(document[0]) + len(document[1])
+    assert abs(np.mean(cuts) - 0.5) < 4 * 0.5 / np.sqrt(2000)
+
+
+@settings(max_examples=60, deadline=None)
+@given(documents=WORDS, max_length=st.integers(6, 24), seed=st.integers(0, 99))
+def test_windows_are_the_documents_and_words_are_never_cut(tmp_path_factory, documents, max_length, seed):
+    store = store_of(tmp_path_factory.mktemp("text"), documents)
+    tokens = [TOKENIZER.piece_ids(document)[0].tolist() for document in documents]
+    if all(len(document) < 2 for document in tokens):
+        with pytest.raises(ValueError, match="no document has two tokens"):
+            SegmentPairs(store, BARE, max_length)
+        return
+    pairs = SegmentPairs(store, BARE, max_length)
+    assert (pairs.lengths + 3 <= max_length).all()
+    rows = pairs.rows(range(len(pairs)), np.random.default_rng(seed))
+    assert rows.input_ids.shape[1] == pairs.lengths.max() + 3
+    assert (rows.attention_mask.sum(axis=1) == pairs.lengths + 3).all()
+    text = []
+    for ids, label, start, length in zip(
+        rows.input_ids.tolist(), rows.labels, pairs.starts, pairs.lengths, strict=True
+    ):
+        a, b = parts_of(ids)
+        left, right = (b, a) if label else (a, b)
+        assert left and right
+        whole, begins = store.read(int(start), int(start + length))
+        assert left + right == whole.tolist()
+        assert begins[len(left)] or not begins[1:].any()
+        text += left + right
+    # A window of one token, which cannot be cut, is a whole document here: no longer one is cut into such.
+    assert text == [token for document in tokens if len(document) > 1 for token in document]
+    for ids, types, words, mask in zip(
+        rows.input_ids.tolist(), rows.token_type_ids.tolist(), rows.word_ids, rows.attention_mask, strict=True
+    ):
+        a, b = parts_of(ids)
+        padding = [0] * (len(ids) - len(a) - len(b) - 3)
+        assert types == [0] * (len(a) + 2) + [1] * (len(b) + 1) + padding
+        assert mask.tolist() == [1] * (len(a) + len(b) + 3) + padding
+        special = np.isin(ids, [PAD, CLS, SEP])
+        assert ((words == -1) == special).all()
+        inner = words[~special]
+        assert inner[0] == 0 and set(np.diff(inner).tolist()) <= {0, 1}
+        assert inner[len(a)] == inner[len(a) - 1] + 1
+
+
+def test_the_generator_decides(tmp_path):
+    pairs = SegmentPairs(store_of(tmp_path, [[HAN, HAN[:5]], [HAN]]), BARE, 32)
+    one, two = (pairs.rows([0, 1], np.random.default_rng(5)) for _ in range(2))
+    assert all(np.array_equal(left, right) for left, right in zip(one, two, strict=True))
+
+
+def test_too_short_rows_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="no room for two segments"):
+        SegmentPairs(store_of(tmp_path, [[HAN]]), BARE, 4)
