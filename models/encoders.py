@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from torch import Tensor
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, PretrainedConfig, PreTrainedModel
 
 import models.nezha  # registers the model type "nezha"
 import models.recurrent  # noqa: F401  registers the model type "recurrent"
@@ -66,6 +67,40 @@ def load_encoder(name_or_folder: str | Path, **config_overrides: Any) -> PreTrai
         ) from error
     _check_weights(name, config, information)
     return encoder.eval()
+
+
+# Where families keep the layers between their states and the scores of the vocabulary.
+_HEAD_NAMES = {
+    "dense": re.compile(r"(transform|lm_head|predictions)\.dense\.(weight|bias)$"),
+    "norm": re.compile(r"(transform|lm_head|predictions)\.(?:LayerNorm|layer_norm)\.(weight|bias)$"),
+    "": re.compile(r"(predictions|lm_head)\.(bias)$"),
+}
+
+
+def masked_lm_head(name_or_folder: str | Path) -> dict[str, Tensor]:
+    """The masked language model head of a checkpoint that `load_encoder` takes.
+
+    Returns dense.weight, dense.bias, norm.weight, norm.bias and bias (of the vocabulary), whatever their names in the
+    checkpoint; of these only what the checkpoint has, so nothing for one without a head.
+    """
+    name = str(name_or_folder)
+    config = _load_config(name)
+    if AutoModelForMaskedLM._model_mapping.get(type(config), None) is None:
+        return {}
+    with no_loading_report():
+        model, information = AutoModelForMaskedLM.from_pretrained(
+            name, config=config, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True,
+            key_mapping=_OLDER_NAMES.get(config.model_type),
+        )  # fmt: skip
+    absent = {*information["missing_keys"], *(key for key, *_ in information["mismatched_keys"])}
+    found = {}
+    for key, value in model.state_dict().items():
+        if key in absent or key.startswith(f"{model.base_model_prefix}."):
+            continue
+        for part, pattern in _HEAD_NAMES.items():
+            if match := pattern.search(key):
+                found[f"{part}.{match[2]}".lstrip(".")] = value
+    return found
 
 
 def encoder_from_config(config: PretrainedConfig | dict) -> PreTrainedModel:

@@ -1,0 +1,178 @@
+"""Masked rows of a corpus for a DataLoader: what a row looks like depends on seed, pass and row alone."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from common.text.masking import Masker
+from common.text.packing import PackedRows, attention_within_documents, positions_in_documents
+from common.text.sentence_order import SegmentPairs
+
+HELD_OUT = -1  # stands for the pass of rows that are not trained on
+
+
+class Drawn(NamedTuple):
+    """One masked row as numpy arrays: (length,), but positions and labels (masked,) and order (0 or 1, or None)."""
+
+    input_ids: np.ndarray
+    types: np.ndarray | None
+    documents: np.ndarray | None
+    positions: np.ndarray
+    labels: np.ndarray
+    order: int | None
+
+
+class MaskedRows(Dataset):
+    """Rows by (pass, row number), masked by a generator of exactly that, so that any order, any number of processes and
+    any interruption gives the same masks, and each pass others.
+
+    rows: packed rows, or segment pairs for sentence order. masker: the objective. seed: of all masks.
+    within_documents: tokens attend to their own document alone; for packed rows.
+    """
+
+    def __init__(
+        self, rows: PackedRows | SegmentPairs, masker: Masker, seed: int, within_documents: bool = False
+    ) -> None:
+        self.rows, self.masker, self.seed, self.within = rows, masker, seed, within_documents
+        self.pairs = isinstance(rows, SegmentPairs)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def mean_tokens(self) -> float:
+        """Tokens of a row on average, special tokens included."""
+        if self.pairs:
+            return float(self.rows.lengths.mean()) + sum(map(len, self.rows.parts))
+        return float(self.rows.max_length)
+
+    def __getitem__(self, item: tuple[int, int]) -> Drawn:
+        turn, row = item
+        random = np.random.default_rng((self.seed, turn + 1, row))
+        if self.pairs:
+            drawn = self.rows.rows([row], random)
+            types, documents, order = drawn.token_type_ids[0], None, int(drawn.labels[0])
+        else:
+            drawn = self.rows.rows([row])
+            types, order = None, None
+            padded = drawn.document_ids[0, -1] < 0
+            documents = drawn.document_ids[0] if self.within or padded else None
+        masked = self.masker(drawn.input_ids, drawn.word_ids, random)
+        return Drawn(masked.input_ids[0], types, documents, masked.positions, masked.labels, order)
+
+    def collate(self, rows: Sequence[Drawn]) -> dict[str, torch.Tensor]:
+        """A batch for `MaskedLM.forward`; attention_mask is left out where nothing is padded."""
+        lengths = np.array([len(row.input_ids) for row in rows])
+        width = int(lengths.max())
+        inside = np.arange(width) < lengths[:, None]
+        batch = {
+            "input_ids": _padded([row.input_ids for row in rows], width, self.rows.padding),
+            "positions": np.concatenate([row.positions + place * width for place, row in enumerate(rows)]),
+            "labels": np.concatenate([row.labels for row in rows]),
+        }
+        if self.pairs:
+            batch["token_type_ids"] = _padded([row.types for row in rows], width, 0)
+            batch["sentence_order_labels"] = np.array([row.order for row in rows])
+        elif self.within:
+            documents = np.stack([row.documents for row in rows])
+            batch["attention_mask"] = attention_within_documents(documents)
+            batch["position_ids"] = positions_in_documents(documents)
+        else:
+            for place, row in enumerate(rows):
+                if row.documents is not None:
+                    inside[place] = row.documents >= 0
+        if not self.within and not inside.all():
+            batch["attention_mask"] = inside.astype(np.int64)
+        return {name: torch.from_numpy(values) for name, values in batch.items()}
+
+
+class Passes(Sampler):
+    """The rows of each epoch in random order, as (pass, row).
+
+    parts: for each text the numbers of its rows, in any form that `len` and indexing with an array work on.
+    seed: of the order. mixture: each text's share of an epoch goes with its size to this power: 1 takes every row once
+        an epoch, 0.5 takes small texts more often and large ones more rarely, 0 all texts alike.
+    multiple: an epoch has as many rows as the parts together, less what is too few for this many (a whole step).
+
+    Within a text no row comes an n+1st time before each has come n times, over all epochs.
+    Raises ValueError when there are too few rows for one step.
+    """
+
+    def __init__(self, parts: Sequence[np.ndarray], seed: int, mixture: float = 1.0, multiple: int = 1) -> None:
+        self.parts, self.seed, self.epoch = [part for part in parts if len(part)], seed, 0
+        sizes = np.array([len(part) for part in self.parts], dtype=np.float64)
+        total = int(sizes.sum())
+        self.count = total // multiple * multiple
+        if not self.count:
+            raise ValueError(f"{total} rows to train on are too few for a step of {multiple}: give more text or lower "
+                             "batch_tokens and accumulation")  # fmt: skip
+        shares = sizes**mixture / (sizes**mixture).sum()
+        ends = np.round(np.cumsum(shares) * total).astype(np.int64)
+        self.wanted = np.diff(ends, prepend=0).tolist()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        turns, rows = [], []
+        for number, (part, wanted) in enumerate(zip(self.parts, self.wanted, strict=True)):
+            # The text's own endless stream of shuffled passes goes on where the epoch before left it.
+            start, stop = self.epoch * wanted, (self.epoch + 1) * wanted
+            while start < stop:
+                turn, place = divmod(start, len(part))
+                order = np.random.default_rng((self.seed, number, turn)).permutation(len(part))
+                own = order[place : place + stop - start]
+                rows.append(part[own])
+                turns.append(np.full(len(own), turn))
+                start += len(own)
+        order = np.random.default_rng((self.seed, len(self.parts), self.epoch)).permutation(sum(map(len, rows)))
+        order = order[: self.count]
+        turns, rows = np.concatenate(turns)[order], np.concatenate(rows)[order]
+        for turn, row in zip(turns, rows, strict=True):
+            yield int(turn), int(row)
+
+
+class Cut(NamedTuple):
+    """Numbers of the rows that are trained on and that are held out; one int64 array for each text."""
+
+    train: list[np.ndarray]
+    held_out: list[np.ndarray]
+
+
+def cut_rows(rows: PackedRows | SegmentPairs, share: float, most: int) -> Cut:
+    """Holds out the last rows of each text.
+
+    share: of the rows. most: rows held out of all texts together. Each text gives its part, short ones where theirs
+    adds up to a row. Rows that reach into the next text are trained on, and of every text at least one row is.
+    """
+    bounds = np.array(rows.store.part_starts)
+    if isinstance(rows, SegmentPairs):
+        firsts = stops = np.searchsorted(rows.starts, bounds)
+    else:
+        # Rows wholly inside a text can be held out; one that straddles two belongs to the first.
+        firsts, stops = -(-bounds // rows.capacity), bounds // rows.capacity
+    train, held_out, parts, left, due = [], [], len(bounds) - 1, most, 0.0
+    for part in range(parts):
+        first = 0 if not part else int(firsts[part])
+        end = len(rows) if part == parts - 1 else int(firsts[part + 1])
+        inner = max(first, min(int(stops[part + 1]), end))
+        due = due % 1 + (end - first) * share
+        own = max(0, min(int(due), max(most // parts, 1), inner - first - 1, left))
+        left -= own
+        held_out.append(np.arange(inner - own, inner))
+        train.append(np.concatenate([np.arange(first, inner - own), np.arange(inner, end)]))
+    return Cut(train, held_out)
+
+
+def _padded(rows: Sequence[np.ndarray], width: int, padding: int) -> np.ndarray:
+    out = np.full((len(rows), width), padding, dtype=np.int64)
+    for place, row in enumerate(rows):
+        out[place, : len(row)] = row
+    return out
