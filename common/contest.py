@@ -35,6 +35,7 @@ class RunConfig:
     folds, fold_seed: how the training rows are cut. seeds: each fold is trained once per seed.
     use: the members to train; encoder_use: those that join them when `encoder` is set. members: the settings of each,
     by name, with `kind` saying what it is.
+    pretrain: what differs from config/pretrain.yaml in the pretrain stage.
     only: MEMBER, MEMBER/fold-2 or MEMBER/fold-2/seed-1 trains just that part of the run.
     workers: units trained side by side; 0 picks one a core on a CPU and one on a GPU.
     smoke: a few dozen lines through every stage. max_rows: cut the training and test rows (0 keeps all).
@@ -52,6 +53,7 @@ class RunConfig:
     encoder_use: list[str] = field(default_factory=list)
     members: dict[str, Any] = field(default_factory=dict)
     ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
+    pretrain: dict[str, Any] = field(default_factory=dict)
     only: str = ""
     workers: int = 0
     smoke: bool = False
@@ -89,6 +91,7 @@ class Contest(ABC):
     config_class: ClassVar[type[RunConfig]] = RunConfig
     member_kinds: ClassVar[dict[str, type]]
     columns: ClassVar[tuple[str, ...]] = ("id",)  # what the tables of read_train and read_test must have
+    pretraining_tokenizer: ClassVar[str] = "character"  # or anonymised: what the pretrain stage makes by itself
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
@@ -119,6 +122,10 @@ class Contest(ABC):
     def unlabelled(self) -> Iterable[Any]:
         """Further text of the contest for vocabularies and pretraining; never the labelled rows."""
         return ()
+
+    def pretraining_texts(self) -> Iterable[str]:
+        """All text of the contest, labelled rows' too but without their labels, for the pretrain stage."""
+        raise ConfigError(f"{self.name} does not say what to pretrain on: define pretraining_texts in its contest.py")
 
     @abstractmethod
     def folds(self, train: pd.DataFrame) -> np.ndarray:

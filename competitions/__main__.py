@@ -2,12 +2,16 @@
 
 Stages:
   prepare    find the data, validate every file, print what to know before a long run
+  pretrain   an encoder from the contest's own text, for encoder=     [pretrain.training.epochs=20 ...] (optional)
   train      fit every member on every fold with every seed; what is finished is kept
   ensemble   combine members on out-of-fold scores, write the submission and a report
   check      validate a submission against the test file          [submission=FILE]
   score      the contest's metric of a file or of the submission  gold=FILE [prediction=FILE]
   predict    new text in, predictions out                         run=FOLDER input=FILE output=FILE
 check, score and predict take the settings of the finished run that run= or output_dir= names.
+
+Any text: python -m competitions pretrain corpus=FILES output_dir=OUT [--config FILE] [key=value ...] writes OUT/encoder
+(keys: competitions/config/pretrain.yaml)
 
 Common keys (a contest's config/default.yaml lists all of them):
   data_dir=FOLDER      the official files                 output_dir=FOLDER   the run's folder
@@ -22,7 +26,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-STAGES = ("prepare", "train", "ensemble", "check", "score", "predict")
+STAGES = ("prepare", "pretrain", "train", "ensemble", "check", "score", "predict")
 
 
 def contests() -> dict[str, str]:
@@ -46,8 +50,13 @@ def main(words: list[str]) -> int:
         return 2
     try:
         contest, *rest = words
+        if contest == "pretrain":
+            from competitions.pretraining import pretrain_text
+
+            pretrain_text(*_split(rest))
+            return 0
         if contest not in contests():
-            raise ConfigError(f"unknown contest {contest!r}{nearest(contest, contests())}")
+            raise ConfigError(f"unknown contest {contest!r}{nearest(contest, (*contests(), 'pretrain'))}")
         if not rest or rest[0] not in STAGES:
             raise ConfigError(f"unknown stage {(rest or [''])[0]!r}{nearest((rest or [''])[0], STAGES)}")
         from competitions.launch import launch

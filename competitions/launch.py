@@ -28,7 +28,7 @@ def launch(contest: str, stage: str, files: list[Path], words: list[str]) -> Any
         _start_log(instance, stage)
         if not is_child():
             log.info(" ".join(["==", contest, stage, *(f"--config {file}" for file in files), *words]))
-    elif stage != "train":
+    elif stage not in ("train", "pretrain"):
         return None  # of several processes under torchrun, the others only help to train
     return stages[stage](instance)
 
@@ -102,9 +102,11 @@ def _stages() -> dict[str, Callable[[Contest], Any]]:
     from common.stages.outputs import check, predict, score
     from common.stages.prepare import prepare
     from common.stages.train import train
+    from competitions.pretraining import pretrain_contest
 
     return {
         "prepare": prepare,
+        "pretrain": pretrain_contest,
         "train": train,
         "ensemble": ensemble,
         "check": check,

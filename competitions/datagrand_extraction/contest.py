@@ -1,6 +1,6 @@
 """DataGrand 2019: three types of entities in text whose characters are replaced by numbers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -34,6 +34,7 @@ class DatagrandExtraction(TaggingContest):
     name: ClassVar[str] = "datagrand_extraction"
     submission_file: ClassVar[str] = "submission.txt"
     config_class: ClassVar[type[RunConfig]] = DatagrandConfig
+    pretraining_tokenizer: ClassVar[str] = "anonymised"
 
     def __init__(self, config: DatagrandConfig) -> None:
         super().__init__(config)
@@ -57,6 +58,11 @@ class DatagrandExtraction(TaggingContest):
         """The lines of corpus.txt, where it is present, and of test.txt."""
         folder = Path(self.config.data_dir)
         return Corpus([*sorted(folder.glob("corpus*.txt")), folder / "test.txt"])
+
+    def pretraining_texts(self) -> Iterator[str]:
+        """Every line as the files have it, numbers joined by `_`."""
+        yield from map("_".join, self.read_train()["tokens"])
+        yield from map("_".join, self.unlabelled())
 
     def augment(self, train: pd.DataFrame) -> pd.DataFrame:
         return drop_one_type(train, self.config.augmentation, np.random.default_rng(self.config.fold_seed))

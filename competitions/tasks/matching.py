@@ -1,7 +1,7 @@
 """Contests that say whether two texts match: everything but how their files look."""
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -40,6 +40,13 @@ class MatchingContest(Contest):
     def __init__(self, config: MatchingConfig) -> None:
         self.member_kinds = _kinds()
         super().__init__(config)
+
+    def pretraining_texts(self) -> Iterator[str]:
+        """Both texts of every labelled row, and the unlabelled ones."""
+        train = self.read_train()
+        for column in ("source", "target"):
+            yield from train[column]
+        yield from self.unlabelled()
 
     def folds(self, train: pd.DataFrame) -> np.ndarray:
         """Pairs that share a text share a fold; each fold has its share of every subtask's labels."""

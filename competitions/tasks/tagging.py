@@ -1,6 +1,6 @@
 """Contests that mark entities in token sequences: everything but how their files look."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -49,6 +49,11 @@ class TaggingContest(Contest):
         except ValueError as error:
             raise ConfigError(f"types or scheme: {error}") from None
         super().__init__(config)
+
+    def pretraining_texts(self) -> Iterator[str]:
+        """Every line: its tokens one after another, as of text whose tokens are characters."""
+        yield from map("".join, self.read_train()["tokens"])
+        yield from map("".join, self.unlabelled())
 
     def folds(self, train: pd.DataFrame) -> np.ndarray:
         """Equal lines share a fold; each fold has its share of lines with each set of types."""
