@@ -170,7 +170,7 @@ class PretrainingTrainer(Trainer):
 
                 self.optimizer = Lamb(groups, **settings)
             else:
-                self.optimizer = torch.optim.AdamW(groups, fused=torch.cuda.is_available(), **settings)
+                self.optimizer = torch.optim.AdamW(groups, fused=True, **settings)
         return self.optimizer
 
     def evaluate(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> dict[str, float]:
