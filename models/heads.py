@@ -93,7 +93,8 @@ class Head(PreTrainedModel):
         encoder: e.g. from `load_encoder`; the head keeps it, it is not copied. settings: of the head's configuration.
         Returns the head. Raises TypeError for a setting that the head does not have.
         """
-        own = {*HeadConfig.__annotations__, *cls.config_class.__annotations__} - {"encoder", "sub_configs_defaults"}
+        kinds = [kind for kind in cls.config_class.__mro__ if issubclass(kind, HeadConfig)]
+        own = {name for kind in kinds for name in kind.__annotations__} - {"encoder", "sub_configs_defaults"}
         for name in settings:
             if name not in own:
                 raise TypeError(f"{cls.__name__} has no setting {name!r}: expected {', '.join(sorted(own))}")

@@ -2,7 +2,6 @@
 
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,18 +9,17 @@ from torch.nn import functional as F
 from transformers.utils import ModelOutput
 
 from models.conditional_layer_norm import condition_layer_norms, conditioned
-from models.heads import Head, HeadConfig, MultiSampleDropout
-from models.pooling import KINDS, Pooling
+from models.pooled import PooledConfig, PooledHead
 
 TASK_HANDLINGS = ("conditional_norm", "classifier_per_task", "both", "none")
 
 
-class MatcherConfig(HeadConfig):
+class MatcherConfig(PooledConfig):
     """Settings of `CrossEncoder` and `BiEncoder`.
 
     tasks: how many tasks (subtasks, standards) there are. task_handling: "conditional_norm" (the task's embedding
     conditions every layer norm; one classifier), "classifier_per_task", "both" or "none". condition_size: features of
-    the task's embedding. pooling: see `Pooling`. Others: see `HeadConfig`.
+    the task's embedding. Others: see `PooledConfig`.
     """
 
     model_type = "matcher"
@@ -29,14 +27,11 @@ class MatcherConfig(HeadConfig):
     tasks: int = 1
     task_handling: str = "none"
     condition_size: int = 128
-    pooling: str = "cls"
 
     def __post_init__(self, **kwargs) -> None:
         super().__post_init__(**kwargs)
         if self.task_handling not in TASK_HANDLINGS:
             raise ValueError(f"unknown task_handling {self.task_handling!r}: expected {', '.join(TASK_HANDLINGS)}")
-        if self.pooling not in KINDS:
-            raise ValueError(f"unknown pooling {self.pooling!r}: expected one of {', '.join(KINDS)}")
         if self.tasks < 1 or self.condition_size < 1:
             raise ValueError("tasks and condition_size must be at least 1")
 
@@ -49,7 +44,7 @@ class MatcherOutput(ModelOutput):
     logits: Tensor | None = None
 
 
-class Matcher(Head):
+class Matcher(PooledHead):
     """What cross-encoder and bi-encoder share: tasks, pooling, classifier and loss."""
 
     config_class = MatcherConfig
@@ -61,10 +56,9 @@ class Matcher(Head):
         if config.task_handling in ("conditional_norm", "both"):
             self.task_embedding = nn.Embedding(config.tasks, config.condition_size)
             condition_layer_norms(self.encoder, config.condition_size)
-        self.pooling = Pooling(config.pooling, config.encoder.hidden_size, getattr(config.encoder, "vocab_size", None))
-        self.dropout = MultiSampleDropout(config.dropout, config.multi_sample_dropout)
+        features = self.add_pooling(config)
         rows = config.tasks if config.task_handling in ("classifier_per_task", "both") else 1
-        self.classifier = nn.Linear(self.pooling.output_size * self.vectors, rows)
+        self.classifier = nn.Linear(features * self.vectors, rows)
 
     def pool(
         self,
@@ -75,17 +69,8 @@ class Matcher(Head):
         inputs_embeds: Tensor | None = None,
     ) -> Tensor:
         """One vector a text: (batch, pooling.output_size)."""
-        if attention_mask is None:
-            shape = (input_ids if inputs_embeds is None else inputs_embeds).shape[:2]
-            attention_mask = torch.ones(shape, dtype=torch.long, device=self.device)
-        extra: dict[str, Any] = {} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
-        if self.pooling.needs_layers:
-            extra["output_hidden_states"] = True
         with nullcontext() if self.task_embedding is None else conditioned(self.task_embedding(self._tasks(task))):
-            output = self.encode(input_ids, attention_mask, token_type_ids, **extra)
-        return self.pooling(
-            output.last_hidden_state, attention_mask, input_ids, output.hidden_states if extra else None
-        )
+            return super().pool(input_ids, attention_mask, token_type_ids, inputs_embeds)
 
     def classify(self, features: Tensor, task: Tensor | None, labels: Tensor | None) -> MatcherOutput:
         """Logits of pooled features (batch, features), and the mean binary cross-entropy where there are labels."""
