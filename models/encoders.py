@@ -45,11 +45,7 @@ def load_encoder(name_or_folder: str | Path, **config_overrides: Any) -> PreTrai
     """
     name = str(name_or_folder)
     dtype = config_overrides.pop("dtype", torch.float32)
-    config = _load_config(name)
-    for field, value in config_overrides.items():
-        if not hasattr(config, field):
-            raise ValueError(f"the configuration of {name} ({config.model_type}) has no field {field!r}")
-        setattr(config, field, value)
+    config = load_encoder_config(name, **config_overrides)
     try:
         with no_loading_report():
             encoder, information = AutoModel.from_pretrained(
@@ -67,6 +63,19 @@ def load_encoder(name_or_folder: str | Path, **config_overrides: Any) -> PreTrai
         ) from error
     _check_weights(name, config, information)
     return encoder.eval()
+
+
+def load_encoder_config(name_or_folder: str | Path, **config_overrides: Any) -> PretrainedConfig:
+    """The configuration of an encoder, of which nothing but config.json is read. Arguments and errors: `load_encoder`.
+
+    `encoder_from_config` makes a model of the same architecture with random weights of it.
+    """
+    config = _load_config(str(name_or_folder))
+    for field, value in config_overrides.items():
+        if not hasattr(config, field):
+            raise ValueError(f"the configuration of {name_or_folder} ({config.model_type}) has no field {field!r}")
+        setattr(config, field, value)
+    return config
 
 
 # Where families keep the layers between their states and the scores of the vocabulary.

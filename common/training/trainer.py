@@ -57,7 +57,8 @@ class FoldTrainer(Trainer):
         if self.optimizer is None:
             model = model or self.model
             groups = parameter_groups(model, self.config, self.model.part_of)
-            self.optimizer = torch.optim.AdamW(groups, betas=tuple(self.config.betas))
+            # One pass over the weights in place of one an operation: a tenth of a small model's step.
+            self.optimizer = torch.optim.AdamW(groups, betas=tuple(self.config.betas), fused=True)
         return self.optimizer
 
     def evaluate(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> dict[str, float]:
