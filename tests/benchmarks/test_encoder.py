@@ -184,11 +184,12 @@ def test_the_table_has_means_over_seeds_and_the_best_baseline(tmp_path: Path) ->
     found = results(made)
     assert found["ocnli", "random"].scores == [0.5, 0.25] and found["ocnli", "random"].seconds == 40
     assert found["ocnli", "baseline"].scores == [0.75] and found["ocnli", "baseline"].by == "a"
-    assert table(found, ["ocnli", "bq"]).splitlines()[2:] == [
-        "| OCNLI train.10k, 5 folds | accuracy | 0.7500 (a) | 0.3750 ± 0.1768 | **0.8750 ± 0.1768** | +0.5000 | +0.1250 "
-        "| 0.687 |",
-        "| BQ dev, 5 folds | accuracy | - | - | - | - | - | 0.837 |",
-    ]
+    one, two = table(found, ["ocnli", "bq"]).splitlines()[2:]
+    assert one.startswith(
+        "| OCNLI train.10k, 5 folds | accuracy | 0.7500 (a) | 0.3750 ± 0.1768 | **0.8750 ± 0.1768** |"
+    )
+    assert one.endswith("| +0.5000 | +0.1250 | 0.687 |")
+    assert two == "| BQ dev, 5 folds | accuracy | - | - | - | - | - | 0.837 |"
 
 
 def test_a_whole_run_resumes_and_measures_a_new_encoder_anew(
