@@ -31,9 +31,16 @@ class TaggingConfig(RunConfig):
 
 
 def _kinds() -> dict[str, type]:
+    from competitions.tasks.span_grid_members import BiaffineSettings, GlobalPointerSettings
     from competitions.tasks.tagging_members import SpanSettings, TaggerSettings
 
-    return {"tagger": TaggerSettings, "span_pointers": SpanSettings, "sparse_crf": SparseCrfSettings}
+    return {
+        "tagger": TaggerSettings,
+        "span_pointers": SpanSettings,
+        "global_pointer": GlobalPointerSettings,
+        "biaffine": BiaffineSettings,
+        "sparse_crf": SparseCrfSettings,
+    }
 
 
 class TaggingContest(Contest):
@@ -62,12 +69,14 @@ class TaggingContest(Contest):
         return grouped_stratified_folds(groups, strata, self.config.folds, self.config.fold_seed)
 
     def build_member(self, name: str, seed: int) -> Member:
+        from competitions.tasks.span_grid_members import SpanGridMember, SpanGridSettings
         from competitions.tasks.tagging_members import SpanMember, SpanSettings, TaggerMember
 
         settings = self.settings[name]
         if isinstance(settings, SparseCrfSettings):
             return SparseCrf(replace(settings, seed=seed), self.scheme)
-        kind = SpanMember if isinstance(settings, SpanSettings) else TaggerMember
+        kinds = {SpanSettings: SpanMember, SpanGridSettings: SpanGridMember}
+        kind = next((member for own, member in kinds.items() if isinstance(settings, own)), TaggerMember)
         return kind(settings, self.scheme, seed, self.judge)
 
     def targets(self, rows: pd.DataFrame) -> np.ndarray:

@@ -51,7 +51,7 @@ class TaggerSettings(EncoderConfig):
                 raise ConfigError(f"{key} is {value!r}{nearest(value, allowed)}")
         if self.average == "crf" and self.head != "crf":
             raise ConfigError(f"average=crf averages CRFs: it needs head=crf, not head={self.head}")
-        _check_recurrent_size(self.recurrent_size)
+        check_recurrent_size(self.recurrent_size)
 
 
 @dataclass
@@ -76,10 +76,11 @@ class SpanSettings(EncoderConfig):
     def __post_init__(self) -> None:
         if self.activation not in (known := ("sigmoid", "softmax")):
             raise ConfigError(f"activation is {self.activation!r}{nearest(self.activation, known)}")
-        _check_recurrent_size(self.recurrent_size)
+        check_recurrent_size(self.recurrent_size)
 
 
-def _check_recurrent_size(size: int) -> None:
+def check_recurrent_size(size: int) -> None:
+    """Raises ConfigError for a BiLSTM that its two directions cannot share."""
     if size < 0 or size % 2:
         raise ConfigError(f"recurrent_size is {size}: it holds two directions, expected an even number, or 0 for none")
 
@@ -165,7 +166,8 @@ class TaggerMember(NeuralMember):
 
     def collator(self) -> Collator:
         return Collator({"input_ids": self.text.tokenizer.pad_token_id or 0, "attention_mask": 0, "word_positions": -1,
-                         "labels": IGNORED, "start_labels": IGNORED, "end_labels": IGNORED})  # fmt: skip
+                         "labels": IGNORED, "start_labels": IGNORED, "end_labels": IGNORED,
+                         "span_labels": -1})  # fmt: skip
 
     # Model
 
