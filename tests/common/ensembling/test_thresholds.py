@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from common.ensembling.thresholds import best_threshold, thresholds_by
+from common.ensembling.thresholds import best_null_threshold, best_threshold, thresholds_by
 
 
 def brute_force(probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -67,3 +67,35 @@ def test_each_group_has_its_own_threshold():
     for group in "ab":
         own = np.array(groups) == group
         assert found[group] == best_threshold(probabilities[own], labels[own])[0]
+
+
+@given(cases, st.integers(0, 5))
+def test_what_is_never_found_counts_against_every_cut(rows, missed):
+    """Entities without a candidate: as rows of label 1 below every threshold."""
+    probabilities, labels = np.array([p for p, _ in rows]), np.array([y for _, y in rows])
+    _, f1 = best_threshold(probabilities, labels, missed)
+    cuts = [*np.unique(probabilities), np.inf]
+    found = [((probabilities >= cut) & (labels == 1)).sum() for cut in cuts]
+    sizes = [(probabilities >= cut).sum() + labels.sum() + missed for cut in cuts]
+    wanted = max(2 * right / size if size else 0.0 for right, size in zip(found, sizes, strict=True))
+    assert f1 == pytest.approx(wanted)
+
+
+null_cases = st.lists(
+    st.tuples(st.one_of(st.sampled_from([-1.0, 0.0, 0.5]), st.floats(-5, 5)), st.sampled_from([0.0, 0.5, 1.0]),
+              st.sampled_from([0.0, 1.0])),
+    min_size=1, max_size=10,
+)  # fmt: skip
+
+
+@given(null_cases)
+def test_no_other_null_threshold_scores_more(rows):
+    differences, answered, unanswered = map(np.array, zip(*rows, strict=True))
+
+    def score(threshold: float) -> float:
+        return float(np.where(differences > threshold, unanswered, answered).mean())
+
+    threshold, best = best_null_threshold(differences, answered, unanswered)
+    assert best == pytest.approx(score(threshold))
+    assert best == pytest.approx(max(score(cut) for cut in (-np.inf, *differences)))
+    assert best_null_threshold(np.zeros(0), np.zeros(0), np.zeros(0)) == (0.0, 0.0)
