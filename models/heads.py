@@ -154,6 +154,8 @@ class Head(PreTrainedModel):
         """
         name = parameter_name.removeprefix("module.")
         if name.startswith("encoder."):
+            if name.startswith("encoder.recurrent."):  # of a FeatureEncoder: all of it that learns
+                return "recurrent"
             return "recurrent" if self.config.encoder.model_type == "recurrent" else "encoder"
         if name.startswith("recurrent."):
             return "recurrent"
