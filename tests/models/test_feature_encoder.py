@@ -52,6 +52,7 @@ def test_the_frozen_encoder_learns_nothing_and_the_rest_does(checkpoint, tagged:
     loaded = Tagger.from_pretrained(tmp_path)
     for name, value in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value), name
+    assert torch.equal(loaded.probabilities(**tagged), model.probabilities(**tagged))
     assert not any(value.requires_grad for value in loaded.encoder.encoder.parameters())
     assert all(value.requires_grad for value in loaded.encoder.recurrent.parameters())
 
