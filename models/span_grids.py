@@ -171,9 +171,8 @@ def grid_tag_probabilities(log_odds: Tensor, scheme: LabelScheme) -> Tensor:
     Returns float32 (batch, words, tags); a padding word is O.
     Source: Sarawagi and Cohen 2004 (semi-Markov conditional random fields), section 2, for the recursion.
     """
-    precise = torch.float32 if log_odds.device.type == "mps" else torch.float64
     with torch.autocast(log_odds.device.type, enabled=False):
-        shares = _semi_markov_marginals(log_odds.to(precise))
+        shares = _semi_markov_marginals(log_odds.float())
     begin, end = shares.sum(2), shares.sum(1)
     # A word is covered by what began up to here and did not end before.
     covered = begin.cumsum(1) - F.pad(end, (0, 0, 1, 0)).cumsum(1)[:, :-1]
@@ -189,7 +188,9 @@ def grid_tag_probabilities(log_odds: Tensor, scheme: LabelScheme) -> Tensor:
 
 def _semi_markov_marginals(scores: Tensor) -> Tensor:
     """Probability of each entity among all sets of entities that do not overlap; shaped like scores."""
-    words, any_type = scores.shape[1], scores.logsumexp(-1)
+    # The grid of types is the large one and stays in float32; the sums run over hundreds of words. MPS has no float64.
+    precise = torch.float32 if scores.device.type == "mps" else torch.float64
+    words, any_type = scores.shape[1], scores.logsumexp(-1).to(precise)
     # before[:, n]: all that may lie left of border n, which is left of word n; after[:, n]: all that may lie right.
     before, after = [torch.zeros_like(any_type[:, 0, 0])], [torch.zeros_like(any_type[:, 0, 0])]
     for word in range(words):
@@ -199,5 +200,5 @@ def _semi_markov_marginals(scores: Tensor) -> Tensor:
         ways = torch.stack(after[::-1], dim=1) + any_type[:, word, word:]
         after.append(torch.cat([after[-1][:, None], ways], dim=1).logsumexp(1))
     left, right, total = torch.stack(before[:-1], dim=1), torch.stack(after[::-1][1:], dim=1), before[-1]
-    logs = scores + (left[:, :, None] + right[:, None, :] - total[:, None, None])[..., None]
-    return logs.exp()
+    around = left[:, :, None] + right[:, None, :] - total[:, None, None]
+    return (scores + around.to(scores.dtype)[..., None]).exp()
