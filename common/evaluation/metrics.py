@@ -47,3 +47,23 @@ def entity_f1(gold: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Span]
         wanted.update(kind for *_, kind in own)
     parts = {kind: f1_of_counts(right[kind], found[kind], wanted[kind]) for kind in sorted({*found, *wanted})}
     return {"micro": f1_of_counts(right.total(), found.total(), wanted.total()), **parts}
+
+
+def binary_counts(groups: Sequence[Hashable], labels: Sequence[int], predictions: Sequence[int]) -> np.ndarray:
+    """What each row adds to the counts that F1 of label 1 is made of: (rows, groups, 3) right, predicted, gold.
+
+    Groups come in order of first appearance; a row adds to its own alone.
+    """
+    labels, predictions = np.asarray(labels), np.asarray(predictions)
+    number = {group: place for place, group in enumerate(dict.fromkeys(groups))}
+    counts = np.zeros((len(labels), len(number), 3))
+    own = [number[group] for group in groups]
+    counts[np.arange(len(labels)), own] = np.stack([labels & predictions, predictions, labels], axis=1)
+    return counts
+
+
+def entity_counts(gold: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Span]]) -> np.ndarray:
+    """What each row adds to the counts that entity-level micro F1 is made of: (rows, 3) right, predicted, gold."""
+    pairs = [({*own}, {*predictions}) for own, predictions in zip(gold, predicted, strict=True)]
+    counts = [(len(own & predictions), len(predictions), len(own)) for own, predictions in pairs]
+    return np.array(counts, dtype=np.float64).reshape(-1, 3)
