@@ -64,8 +64,22 @@ def decode_tags(
     values: np.ndarray, offsets: np.ndarray, scheme: LabelScheme, entity_bias: float = 0.0
 ) -> list[list[Span]]:
     """The entities of every row under the best permitted tag sequence. Arguments as in `tag_sequences`."""
-    tags = tag_sequences(values, offsets, scheme, entity_bias)
+    begins, ends, kinds = entities(tag_sequences(values, offsets, scheme, entity_bias), offsets, scheme)
     spans: list[list[Span]] = [[] for _ in range(len(offsets) - 1)]
+    rows = np.searchsorted(offsets, begins, side="right") - 1
+    names = np.array(scheme.types, dtype=object)[kinds].tolist()
+    begins, ends = (begins - offsets[rows]).tolist(), (ends - offsets[rows]).tolist()
+    for row, begin, end, kind in zip(rows.tolist(), begins, ends, names, strict=True):
+        spans[row].append((begin, end, kind))
+    return spans
+
+
+def entities(tags: np.ndarray, offsets: np.ndarray, scheme: LabelScheme) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The entities of permitted tag sequences, as places among all units.
+
+    tags: (units,) tag ids of all rows, one after another. offsets: (rows + 1,) where rows begin.
+    Returns three (entities,) arrays in order: first unit, unit after the last, number of the type in `scheme.types`.
+    """
     parts = np.array([tag[0] for tag in scheme.tags])[tags]
     begins = np.flatnonzero((parts == "B") | (parts == "S"))
     # In a permitted sequence an entity ends before the next token that does not go on with one, or with its row.
@@ -74,9 +88,30 @@ def decode_tags(
     stops[offsets] = True
     stops = np.flatnonzero(stops)
     ends = stops[np.searchsorted(stops, begins, side="right")]
-    rows = np.searchsorted(offsets, begins, side="right") - 1
-    kinds = np.array([tag[2:] for tag in scheme.tags])[tags[begins]].tolist()
-    begins, ends = (begins - offsets[rows]).tolist(), (ends - offsets[rows]).tolist()
-    for row, begin, end, kind in zip(rows.tolist(), begins, ends, kinds, strict=True):
-        spans[row].append((begin, end, kind))
-    return spans
+    return begins, ends, (tags[begins] - 1) // _width(scheme)
+
+
+def entity_tags(begins: np.ndarray, ends: np.ndarray, kinds: np.ndarray, scheme: LabelScheme) -> np.ndarray:
+    """The tags inside entities, entity by entity: (tokens of all entities,). Arguments are what `entities` returns."""
+    lengths = ends - begins
+    width = _width(scheme)
+    tags = np.repeat(kinds * width + 2, lengths)  # I
+    last = np.cumsum(lengths) - 1
+    first = last - lengths + 1
+    if width == 4:
+        tags[last] += 1  # E
+    tags[first] = kinds * width + 1  # B
+    if width == 4:
+        tags[first[lengths == 1]] += 3  # S
+    return tags
+
+
+def places_inside(begins: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Every unit inside the spans, span by span: the places of the tags that `entity_tags` returns."""
+    lengths = ends - begins
+    return np.repeat(begins - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
+
+
+def _width(scheme: LabelScheme) -> int:
+    """Tags of one type; its first is B, then I, E and S."""
+    return (len(scheme.tags) - 1) // len(scheme.types)
