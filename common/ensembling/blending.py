@@ -1,7 +1,7 @@
 """Ways to combine members. Each is fitted on out-of-fold scores, applied to any others, and kept as plain JSON."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -16,9 +16,13 @@ class Blend(ABC):
     """One way to turn the scores of several members into one.
 
     `fit` sees out-of-fold scores only, `apply` any rows; the members come in the same order both times.
+    complexity: how much is fitted: 0 nothing, 1 a few numbers by the metric, 2 a model of its own.
+    takes_features: whether the contest's features of each unit follow as one part more.
     """
 
     name: ClassVar[str]
+    complexity: ClassVar[int] = 0
+    takes_features: ClassVar[bool] = False
 
     def fit(self, parts: Sequence[Scores], targets: np.ndarray, objective: Objective) -> None:  # noqa: B027
         """Learns what the blend needs.
@@ -31,9 +35,23 @@ class Blend(ABC):
     def apply(self, parts: Sequence[Scores]) -> Scores:
         """The blended scores of each member's scores."""
 
+    def votes(self, part: Scores) -> Scores:
+        """What `apply` first makes of a member's scores; twice is as once, so that it can be done in advance."""
+        return part
+
     def state(self) -> dict[str, Any]:
         """What `restore` needs, as JSON values."""
         return {"name": self.name, **vars(self)}
+
+
+@dataclass
+class Wrapped(Blend):
+    """A blend around another: it changes what the inner one is given."""
+
+    inner: Blend = field(default_factory=lambda: Mean())
+
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), "inner": self.inner.state()}
 
 
 @dataclass
@@ -80,6 +98,7 @@ class HillClimbing(Blend):
     """
 
     name = "hill_climbing"
+    complexity = 1
     rounds: int = 20
     patience: int = 3
     weights: list[float] = field(default_factory=list)
@@ -126,6 +145,7 @@ class Stacking(Blend):
     """
 
     name = "stacking"
+    complexity = 2
     regularisation: float = 1.0
     units: int = 30_000
     coefficients: list[list[float]] = field(default_factory=list)
@@ -165,9 +185,21 @@ class Stacking(Blend):
 BLENDS: dict[str, type[Blend]] = {kind.name: kind for kind in (Mean, RankMean, HillClimbing, Stacking)}
 
 
+def kinds_of(blends: Iterable[Blend]) -> dict[str, type[Blend]]:
+    """The classes of these blends and of those inside them, by name: what `restore` may build."""
+    kinds: dict[str, type[Blend]] = {}
+    for blend in blends:
+        kinds[blend.name] = type(blend)
+        if isinstance(blend, Wrapped):
+            kinds |= kinds_of([blend.inner])
+    return kinds
+
+
 def restore(state: dict[str, Any], kinds: dict[str, type[Blend]] = BLENDS) -> Blend:
     """The blend that `state` describes, fitted as it was."""
     values = dict(state)
     blend = kinds[values.pop("name")]()
+    if "inner" in values:
+        values["inner"] = restore(values["inner"], kinds)
     vars(blend).update(values)
     return blend

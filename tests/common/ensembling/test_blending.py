@@ -9,8 +9,23 @@ from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from common.ensembling.blending import BLENDS, HillClimbing, Mean, RankMean, Stacking, restore
+from common.ensembling.blending import BLENDS, HillClimbing, Mean, RankMean, Stacking, kinds_of, restore
+from common.ensembling.boosting import BoostedStacking
+from common.ensembling.calibration import Isotonic, Temperature
+from common.ensembling.power_mean import PowerMean
 from common.ensembling.scores import Scores
+from common.ensembling.subset import BestSubset
+
+EVERY = {
+    **BLENDS, "power_mean": PowerMean, "best_subset": BestSubset, "temperature": Temperature, "isotonic": Isotonic,
+    "isotonic_hill_climbing": lambda: Isotonic(HillClimbing()), "boosted_stacking": BoostedStacking,
+}  # fmt: skip
+
+
+def given(blend, parts: list[Scores]) -> list[Scores]:
+    """The parts as the ensemble stage hands them over: with features where the blend takes them."""
+    features = parts[0].with_values(parts[0].values[:, :1] ** 2)
+    return [*parts, features] if blend.takes_features else parts
 
 
 def pairs(rows: int = 300, members: int = 3, seed: int = 0) -> tuple[list[Scores], np.ndarray]:
@@ -43,28 +58,32 @@ def accuracy(targets: np.ndarray):
     return lambda scores: float((scores.values.argmax(1) == targets).mean())
 
 
-@pytest.mark.parametrize("name", list(BLENDS))
+@pytest.mark.parametrize("name", list(EVERY))
 @pytest.mark.parametrize("make", [pairs, tagged])
 def test_a_restored_blend_gives_the_same_scores(name, make):
     if name == "rank_mean" and make is tagged:
         pytest.skip("ranks are for single outputs")
     parts, targets = make()
     others, _ = make(seed=1)
-    blend = BLENDS[name]()
+    blend = EVERY[name]()
+    parts, others = given(blend, parts), given(blend, others)
     blend.fit(parts, targets, auc(targets) if make is pairs else accuracy(targets))
-    again = restore(json.loads(json.dumps(blend.state())))
+    again = restore(json.loads(json.dumps(blend.state())), kinds_of([blend]))
     assert type(again) is type(blend)
     for scores in (parts, others):
         first, second = blend.apply(scores), again.apply(scores)
         assert (first.values == second.values).all()
         assert first.ids == scores[0].ids and (first.offsets == scores[0].offsets).all()
         assert np.isfinite(first.values).all() and first.values.min() >= 0 and first.values.max() <= 1
+        if make is tagged:
+            assert np.allclose(first.values.sum(axis=1), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", list(BLENDS))
+@pytest.mark.parametrize("name", list(EVERY))
 def test_fitting_again_forgets_the_first_fit(name):
     (first, targets), (second, others) = pairs(), pairs(seed=1)
-    twice, once = BLENDS[name](), BLENDS[name]()
+    twice, once = EVERY[name](), EVERY[name]()
+    first, second = given(twice, first), given(twice, second)
     twice.fit(first, targets, auc(targets))
     twice.fit(second, others, auc(others))
     once.fit(second, others, auc(others))
