@@ -18,12 +18,19 @@ from common.ensembling.scores import Scores, average
 class EnsembleConfig:
     """How members are combined.
 
-    method: a blend's name, or "best": whichever has the highest cross-fitted out-of-fold score.
+    method: a blend's name, or "best": the highest cross-fitted out-of-fold score, where what is fitted has to beat what
+    is not by more than chance (see ensembling/choice.py).
     members: the members to blend; empty means all that were trained.
+    blends: the blends that are tried; empty means those of the contest that are fast enough to try every time.
+    exhaustive: up to this many members the best subset is sought among all subsets, beyond it greedily.
+    resamples: of the rows, for the interval of each gain; 0: none, and the highest score is the best.
     """
 
     method: str = "best"
     members: list[str] = field(default_factory=list)
+    blends: list[str] = field(default_factory=list)
+    exhaustive: int = 12
+    resamples: int = 2000
 
 
 @dataclass
@@ -162,8 +169,25 @@ class Contest(ABC):
     def blends(self) -> dict[str, Blend]:
         """The ways to combine members that make sense here, by name."""
         from common.ensembling.blending import BLENDS
+        from common.ensembling.boosting import BoostedStacking
+        from common.ensembling.calibration import CALIBRATIONS
+        from common.ensembling.power_mean import PowerMean
+        from common.ensembling.subset import BestSubset
 
-        return {name: kind() for name, kind in BLENDS.items()}
+        return {
+            **{name: kind() for name, kind in BLENDS.items()},
+            "power_mean": PowerMean(),
+            "best_subset": BestSubset(exhaustive=self.config.ensemble.exhaustive),
+            **{f"{name}_mean": kind() for name, kind in CALIBRATIONS.items()},
+            "boosted_stacking": BoostedStacking(),
+        }
+
+    # Those of `blends` that are too slow here to try without being asked for (ensemble.blends, ensemble.method).
+    slow_blends: ClassVar[tuple[str, ...]] = ()
+
+    def stacking_features(self, rows: pd.DataFrame) -> np.ndarray:
+        """(units, features) what boosted stacking sees beside scores: of each row's own text alone, nothing fitted."""
+        return np.zeros((len(rows), 0))
 
     def judge(self, rows: pd.DataFrame, scores: Scores) -> dict[str, float]:
         """The metric of one fold's scores by themselves: what epochs are compared by, and what a unit reports."""
@@ -186,6 +210,16 @@ class Contest(ABC):
     @abstractmethod
     def score(self, rows: pd.DataFrame, gold: Sequence[Any], predictions: Sequence[Any]) -> dict[str, float]:
         """The contest's metric as "score", and its parts. rows give what the metric groups by."""
+
+    def counts(self, rows: pd.DataFrame, gold: Sequence[Any], predictions: Sequence[Any]) -> np.ndarray | None:
+        """(rows, groups, 3) what each row adds to right, predicted and gold of each group, where "score" is the mean of
+        the groups' F1 (accuracy is F1 with one predicted and one gold a row). None: the metric is another, and gains
+        have no interval."""
+        return None
+
+    def groups(self, rows: pd.DataFrame) -> np.ndarray:
+        """(rows,) which rows are tied together, such as by a shared text; by default none are."""
+        return np.arange(len(rows))
 
     @abstractmethod
     def write_submission(self, path: Path, rows: pd.DataFrame, predictions: Sequence[Any]) -> None:

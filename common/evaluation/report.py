@@ -27,6 +27,13 @@ def write_report(path: Path, metrics: dict[str, Any], folds: int) -> None:
         for name, result in results.items()
     )
     head = "".join(f"<th>{html.escape(part)}</th>" for part in ("", *parts))
+    gains = "".join(
+        f"<tr{' class=chosen' if name == metrics['chosen'] else ''}><td>{html.escape(name)}</td>"
+        + f"<td>{own['gain']:+.4f}</td>"
+        + (f"<td>{own['low']:+.4f}</td><td>{own['high']:+.4f}</td>" if "low" in own else "<td></td><td></td>")
+        + "</tr>"
+        for name, own in metrics["gains"].items()
+    )
     units = "".join(
         f"<tr><td>{html.escape(name)}</td><td>{facts['score']:.4f}</td><td>{facts['rows']}</td><td>{facts['seconds']:.0f}</td></tr>"
         for name, facts in metrics["units"].items()
@@ -39,6 +46,10 @@ score below is out-of-fold and cross-fitted: weights and thresholds were fitted 
 at once, as the submission is, the chosen one scores {metrics["searched"]["score"]:.4f}.</p>
 <table><tr>{head}</tr>{rows}</table>
 <img alt="scores by member and fold" src="data:image/png;base64,{_picture(metrics)}">
+<h2>Gains over the best member</h2>
+<p>With the 95% interval that a paired bootstrap gives: all rows are drawn anew, with repetition, as often as
+ensemble.resamples says, and both are scored on the same draw. A gain whose interval holds zero may be chance.</p>
+<table><tr><th></th><th>gain</th><th>from</th><th>to</th></tr>{gains}</table>
 <h2>Units</h2><table><tr><th></th><th>held-out score</th><th>training rows</th><th>seconds</th></tr>{units}</table>
 <p>Submission: {html.escape(metrics["submission"] or "none, for there were no test rows")}. Settings: config.yaml beside
 this file; versions and the command: environment.json; what happened when: log.txt.</p></body></html>

@@ -5,11 +5,12 @@ from typing import Any
 
 from common.config import ConfigError
 from common.contest import Contest
-from common.ensembling.blending import restore
+from common.ensembling.blending import kinds_of, restore
 from common.ensembling.scores import Scores
 from common.files import DataError, check_writable, existing, read_json
 from common.logs import log
 from common.run import Run, emissions_of, unique_ids
+from common.stages.ensemble import Extended
 from common.stages.rows import thinned
 
 
@@ -82,5 +83,5 @@ def predict_rows(contest: Contest, run: Run, recipe: dict[str, Any], rows) -> li
         scores = Scores.of(rows["id"].tolist(), member.scores(rows))
         outputs.setdefault(unit.member, []).append((scores, emissions_of(member, rows), run.unit_folder(unit)))
     parts = [contest.average_units(name, *map(list, zip(*outputs[name], strict=True))) for name in recipe["members"]]
-    kinds = {name: type(blend) for name, blend in contest.blends().items()}
-    return contest.decode(rows, restore(recipe["blend"], kinds).apply(parts), recipe["decision"])
+    blend = restore(recipe["blend"], kinds_of(contest.blends().values()))
+    return contest.decode(rows, blend.apply(Extended(contest, rows)(parts, blend)), recipe["decision"])

@@ -67,6 +67,14 @@ class PairFeatures:
                 progress(min(begin + CHUNK, len(sources)), len(sources))
         return pd.concat(parts, ignore_index=True)
 
+    def unfitted(self, sources: Sequence[str], targets: Sequence[str]) -> pd.DataFrame:
+        """Those of the features that need no statistics, before `fit` too: nothing in them comes from other pairs."""
+        first, second = list(map(self._read, sources)), list(map(self._read, targets))
+        pairs = list(zip(self._words(first), self._words(second), first, second, strict=True))
+        columns = _columns([_word_features(*pair) for pair in pairs], WORD_NAMES)
+        columns |= _columns([self._shape(*pair[2:]) for pair in pairs], SHAPE_NAMES)
+        return pd.DataFrame(columns, dtype=np.float64)
+
     def state(self) -> dict[str, Any]:
         """Everything that `restore` needs, as JSON values."""
         return {

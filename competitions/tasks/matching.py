@@ -12,7 +12,7 @@ from common.contest import Contest, Member, RunConfig
 from common.ensembling.folds import grouped_stratified_folds, text_groups
 from common.ensembling.scores import Scores
 from common.ensembling.thresholds import best_threshold, thresholds_by
-from common.evaluation.metrics import f1_by_group
+from common.evaluation.metrics import binary_counts, f1_by_group
 from common.members.lexical_matcher import LexicalSettings
 
 
@@ -50,9 +50,17 @@ class MatchingContest(Contest):
 
     def folds(self, train: pd.DataFrame) -> np.ndarray:
         """Pairs that share a text share a fold; each fold has its share of every subtask's labels."""
-        groups = text_groups(list(zip(train["source"], train["target"], strict=True)))
+        groups = self.groups(train)
         strata = list(zip(train["task"].tolist(), train["label"].tolist(), strict=True))
         return grouped_stratified_folds(groups, strata, self.config.folds, self.config.fold_seed)
+
+    def groups(self, rows: pd.DataFrame) -> np.ndarray:
+        return text_groups(list(zip(rows["source"], rows["target"], strict=True)))
+
+    def stacking_features(self, rows: pd.DataFrame) -> np.ndarray:
+        from competitions.tasks.stacking_features import pair_features
+
+        return pair_features(rows)
 
     def build_member(self, name: str, seed: int) -> Member:
         from competitions.tasks.matching_members import MatcherMember, PairLexicalMatcher
@@ -101,6 +109,9 @@ class MatchingContest(Contest):
         tasks = f1_by_group(rows["task"][known], np.asarray(gold)[known], np.asarray(predictions)[known])
         parts |= {f"f1 {self.subtasks[task]}": tasks[task] for task in sorted(tasks)}
         return {"score": float(np.mean(list(groups.values()))) if groups else 0.0, **parts}
+
+    def counts(self, rows: pd.DataFrame, gold: Sequence[int], predictions: Sequence[int]) -> np.ndarray:
+        return binary_counts(list(self.metric_groups(rows)), gold, predictions)
 
     def facts(self, train: pd.DataFrame, test: pd.DataFrame) -> dict[str, Any]:
         facts: dict[str, Any] = {}

@@ -12,9 +12,11 @@ from common.config import ConfigError
 from common.contest import Contest, Member, RunConfig
 from common.ensembling.blending import Blend
 from common.ensembling.folds import grouped_stratified_folds, text_groups
+from common.ensembling.interval_voting import IntervalConfidence, IntervalVote
 from common.ensembling.scores import Scores, average
+from common.ensembling.subset import BestSubset
 from common.ensembling.voting import EntityVote, TokenVote
-from common.evaluation.metrics import entity_f1
+from common.evaluation.metrics import entity_counts, entity_f1
 from common.members.sparse_crf import SparseCrf, SparseCrfSettings
 from common.text.labels import LabelScheme, Span
 from common.text.tag_decoding import decode_tags
@@ -48,6 +50,8 @@ class TaggingContest(Contest):
 
     config_class: ClassVar[type[RunConfig]] = TaggingConfig
     columns: ClassVar[tuple[str, ...]] = ("id", "tokens", "spans")
+    # Of hundreds of thousands of tokens: trees take as long as all other blends, and a vote gained nothing by a subset.
+    slow_blends: ClassVar[tuple[str, ...]] = ("boosted_stacking", "best_subset_token_vote", "best_subset_entity_vote")
 
     def __init__(self, config: TaggingConfig) -> None:
         self.member_kinds = _kinds()
@@ -64,9 +68,12 @@ class TaggingContest(Contest):
 
     def folds(self, train: pd.DataFrame) -> np.ndarray:
         """Equal lines share a fold; each fold has its share of lines with each set of types."""
-        groups = text_groups([(" ".join(tokens),) for tokens in train["tokens"]])
+        groups = self.groups(train)
         strata = ["".join(sorted({kind for *_, kind in spans})) for spans in train["spans"]]
         return grouped_stratified_folds(groups, strata, self.config.folds, self.config.fold_seed)
+
+    def groups(self, rows: pd.DataFrame) -> np.ndarray:
+        return text_groups([(" ".join(tokens),) for tokens in rows["tokens"]])
 
     def build_member(self, name: str, seed: int) -> Member:
         from competitions.tasks.span_grid_members import SpanGridMember, SpanGridSettings
@@ -90,8 +97,16 @@ class TaggingContest(Contest):
     def blends(self) -> dict[str, Blend]:
         kinds = super().blends()
         del kinds["rank_mean"]  # ranks of tags are no probabilities
-        votes = [vote(types=list(self.scheme.types), scheme=self.scheme.scheme) for vote in (TokenVote, EntityVote)]
-        return kinds | {vote.name: vote for vote in votes}
+        settings = {"types": list(self.scheme.types), "scheme": self.scheme.scheme}
+        for vote in (TokenVote, EntityVote):
+            kinds[vote.name] = vote(**settings)
+            kinds[f"best_subset_{vote.name}"] = BestSubset(vote(**settings), self.config.ensemble.exhaustive)
+        return kinds | {vote.name: vote(**settings) for vote in (IntervalVote, IntervalConfidence)}
+
+    def stacking_features(self, rows: pd.DataFrame) -> np.ndarray:
+        from competitions.tasks.stacking_features import token_features
+
+        return token_features(rows["tokens"])
 
     def average_units(
         self, name: str, scores: list[Scores], emissions: list[Scores | None], folders: list[Path]
@@ -104,6 +119,8 @@ class TaggingContest(Contest):
 
     def fit_decision(self, rows: pd.DataFrame, scores: Scores) -> dict[str, Any]:
         """entity_bias: what is added to the log-probability of every entity tag, where it helps F1 on these rows."""
+        if ((scores.values == 0) | (scores.values == 1)).all():
+            return {"entity_bias": 0.0}  # votes that are certain: no bias of a few tenths turns them
         best = max(BIASES, key=lambda bias: (round(self._f1(rows, scores, bias), 4), -abs(bias)))
         return {"entity_bias": best}
 
@@ -126,6 +143,9 @@ class TaggingContest(Contest):
         micro = found.pop("micro")
         parts = {f"{part} {kind}": found[kind][part] for kind in found for part in ("f1", "precision", "recall")}
         return {"score": micro["f1"], "precision": micro["precision"], "recall": micro["recall"], **parts}
+
+    def counts(self, rows: pd.DataFrame, gold: Sequence[Any], predictions: Sequence[Any]) -> np.ndarray:
+        return entity_counts(gold, predictions)[:, None]
 
     def facts(self, train: pd.DataFrame, test: pd.DataFrame) -> dict[str, Any]:
         lengths = train["tokens"].map(len)

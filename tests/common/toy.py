@@ -13,7 +13,7 @@ from common.contest import Contest
 from common.ensembling.folds import grouped_stratified_folds, text_groups
 from common.ensembling.scores import Scores
 from common.ensembling.thresholds import best_threshold
-from common.evaluation.metrics import binary_f1
+from common.evaluation.metrics import binary_counts, binary_f1
 from common.files import DataError, read_json, read_json_lines, write_json, write_lines
 
 
@@ -64,8 +64,9 @@ class ToyContest(Contest):
         return self._read(path or Path(self.config.data_dir) / "test.jsonl")
 
     def folds(self, train: pd.DataFrame) -> np.ndarray:
-        groups = text_groups([(text,) for text in train["text"]])
-        return grouped_stratified_folds(groups, train["label"].tolist(), self.config.folds, self.config.fold_seed)
+        return grouped_stratified_folds(
+            self.groups(train), train["label"].tolist(), self.config.folds, self.config.fold_seed
+        )
 
     def build_member(self, name: str, seed: int) -> OneFeatureMember:
         return OneFeatureMember(self.settings[name], seed)
@@ -84,6 +85,15 @@ class ToyContest(Contest):
 
     def score(self, rows: pd.DataFrame, gold: Sequence[int], predictions: Sequence[int]) -> dict[str, float]:
         return {"score": binary_f1(gold, predictions), "accuracy": float(np.mean(np.equal(gold, predictions)))}
+
+    def counts(self, rows: pd.DataFrame, gold: Sequence[int], predictions: Sequence[int]) -> np.ndarray:
+        return binary_counts(["all"] * len(rows), gold, predictions)
+
+    def groups(self, rows: pd.DataFrame) -> np.ndarray:
+        return text_groups([(text,) for text in rows["text"]])
+
+    def stacking_features(self, rows: pd.DataFrame) -> np.ndarray:
+        return rows[["x0", "x1"]].to_numpy()
 
     def write_submission(self, path: Path, rows: pd.DataFrame, predictions: Sequence[int]) -> None:
         write_lines(path, (f"{name}\t{label}" for name, label in zip(rows["id"], predictions, strict=True)))

@@ -38,6 +38,8 @@ def metrics():
     return {
         "contest": "toy", "score": 0.75, "chosen": "mean", "gain_over_best_member": 0.05,
         "results": {"a": {"score": 0.7, "f1 a": 0.5}, "b<1>": {"score": 0.6}, "mean": {"score": 0.75, "f1 a": 0.55}},
+        "gains": {"a": {"gain": 0.0, "low": 0.0, "high": 0.0}, "b<1>": {"gain": -0.1, "low": -0.2, "high": 0.01},
+                  "mean": {"gain": 0.05}},
         "searched": {"score": 0.76},
         "units": {"a/fold-0/seed-1": {"score": 0.71, "rows": 80, "seconds": 1.2},
                   "b<1>/fold-0/seed-1": {"score": 0.61, "rows": 80, "seconds": 0.6}},
@@ -53,10 +55,12 @@ def test_the_report_holds_every_score_and_the_chosen_row_is_marked(tmp_path, met
     assert cells.open == []
     assert cells.rows == [
         ["", "score", "f1 a"], ["a", "0.7000", "0.5000"], ["b<1>", "0.6000", ""], ["mean", "0.7500", "0.5500"],
+        ["", "gain", "from", "to"], ["a", "+0.0000", "+0.0000", "+0.0000"],
+        ["b<1>", "-0.1000", "-0.2000", "+0.0100"], ["mean", "+0.0500", "", ""],
         ["", "held-out score", "training rows", "seconds"],
         ["a/fold-0/seed-1", "0.7100", "80", "1"], ["b<1>/fold-0/seed-1", "0.6100", "80", "1"],
     ]  # fmt: skip
-    assert re.search(r"<tr class=chosen><td>mean</td>", text) and text.count("class=chosen") == 1
+    assert len(re.findall(r"<tr class=chosen><td>mean</td>", text)) == text.count("class=chosen") == 2
     assert "+0.0500 over the best member" in text and "0.7600" in text and metrics["submission"] in text
 
 

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from common.config import ConfigError
-from common.ensembling.blending import HillClimbing, Mean
+from common.ensembling.blending import HillClimbing, Mean, RankMean
+from common.ensembling.calibration import Isotonic
 from common.ensembling.scores import Scores, average
 from common.ensembling.thresholds import best_threshold
 from common.files import read_json, write_lines
 from common.run import Run, Unit
-from common.stages.ensemble import cross_fitted, ensemble
+from common.stages.ensemble import Extended, cross_fitted, ensemble
 from common.stages.outputs import check
 from common.stages.rows import Rows, read_rows
 from common.stages.train import train
@@ -95,9 +96,13 @@ def test_labels_of_a_fold_do_not_reach_its_own_predictions(toy):
     rows = read_rows(contest)
     score = contest.score
     contest.score = lambda table, gold, predictions: caught.append(predictions) or score(table, gold, predictions)
-    parts = members(rows)
-    for blend in (HillClimbing(), contest.blends()["stacking"], contest.blends()["rank_mean"]):
-        contest.config.folds, caught[:] = 3, []
+    blends = contest.blends() | {"isotonic_hill_climbing": Isotonic(HillClimbing())}
+    blends["boosted_stacking"].learning_rate = 0.3  # so that it would learn a fold's labels by heart if it saw them
+    assert {"stacking", "boosted_stacking", "power_mean", "best_subset", "temperature_mean", "isotonic_mean"} <= {
+        *blends
+    }
+    for blend in blends.values():
+        parts = Extended(contest, rows.train)(members(rows), blend)
         cross_fitted(contest, rows, parts, blend)
         before = caught[-1]
         changed = rows.train.copy()
@@ -106,6 +111,18 @@ def test_labels_of_a_fold_do_not_reach_its_own_predictions(toy):
         cross_fitted(contest, Rows(changed, rows.folds, rows.test, ""), parts, blend)
         after = caught[-1]
         assert np.array_equal(np.array(before)[inside], np.array(after)[inside])
+        # Nor do the scores of a fold's rows reach another row of it: the last one's prediction is its own.
+        alone = np.flatnonzero(inside)[:-1]
+        spoilt = [part.with_values(spoil(part.values, alone)) for part in parts]
+        cross_fitted(contest, rows, spoilt, blend)
+        last = np.flatnonzero(inside)[-1]
+        assert caught[-1][last] == before[last]
+
+
+def spoil(values: np.ndarray, places: np.ndarray) -> np.ndarray:
+    values = values.copy()
+    values[places] = 1 - values[places]
+    return values
 
 
 def test_cross_fitting_is_a_loop_over_folds(toy):
@@ -181,10 +198,65 @@ def test_the_ensemble_is_what_its_parts_say(trained):
     assert "mean" in (run.folder / "report.html").read_text(encoding="utf-8")
 
 
-def test_best_takes_the_highest_cross_fitted_score(trained):
+class FittedRanks(RankMean):
+    """Scores higher than the mean on the toy, and says of itself that it is fitted."""
+
+    complexity = 1
+
+
+def test_best_takes_a_fitted_blend_only_for_a_gain_beyond_chance(trained):
+    def judged(**settings):
+        contest = trained(ensemble=settings)
+        contest.blends = lambda: {"mean": Mean(), "rank_mean": FittedRanks()}
+        return ensemble(contest)
+
+    metrics = judged()
+    scores = {name: result["score"] for name, result in metrics["results"].items()}
+    # 120 rows do not tell the two apart.
+    assert max(scores, key=scores.get) == "rank_mean" and metrics["chosen"] == "mean"
+    assert metrics["score"] == scores["mean"]
+    without = judged(resamples=0)
+    assert without["chosen"] == "rank_mean" and not any("low" in gain for gain in without["gains"].values())
+
+
+def test_gains_and_their_intervals_are_over_the_best_member(trained):
     metrics = ensemble(trained())
+    results, gains = metrics["results"], metrics["gains"]
+    best = max("ab", key=lambda name: results[name]["score"])
+    assert list(gains) == list(results)
+    for name, own in gains.items():
+        assert own["gain"] == pytest.approx(results[name]["score"] - results[best]["score"])
+        assert own["low"] <= own["gain"] <= own["high"]
+    assert gains[best] == {"gain": 0, "low": 0, "high": 0}
+    assert ensemble(trained())["gains"] == gains
+
+
+def test_a_metric_that_is_not_made_of_counts_has_gains_without_an_interval(trained):
+    contest = trained()
+    contest.counts = lambda rows, gold, predictions: None
+    metrics = ensemble(contest)
     assert metrics["score"] == max(result["score"] for result in metrics["results"].values())
-    assert metrics["results"][metrics["chosen"]]["score"] == metrics["score"]
+    assert metrics["gains"]["mean"].keys() == {"gain"}
+
+
+def test_counts_that_are_not_those_of_the_score_are_refused(trained):
+    contest = trained()
+    contest.counts = lambda rows, gold, predictions: np.ones((len(rows), 1, 3))
+    with pytest.raises(ValueError, match=r"ToyContest\.counts does not add up to its score"):
+        ensemble(contest)
+
+
+def test_only_the_blends_asked_for_are_tried_and_slow_ones_not_unless_asked_for(trained):
+    def tried(**settings) -> set[str]:
+        contest = trained(ensemble=settings)
+        contest.slow_blends = ("stacking", "boosted_stacking")
+        return {*ensemble(contest)["results"]} - {"a", "b"}
+
+    assert tried() == {*trained().blends()} - {"stacking", "boosted_stacking"}
+    assert tried(blends=["mean", "stacking"]) == {"mean", "stacking"}
+    assert tried(blends=["mean"], method="stacking") == {"mean", "stacking"}
+    with pytest.raises(ConfigError, match=r"ensemble\.blends names 'man': did you mean 'mean'\?"):
+        tried(blends=["man"])
 
 
 def test_a_tie_goes_to_a_member_before_a_blend(toy):
@@ -193,7 +265,9 @@ def test_a_tie_goes_to_a_member_before_a_blend(toy):
     assert ensemble(contest)["chosen"] == "a"
 
 
-@pytest.mark.parametrize("method", ["a", "b", "hill_climbing", "stacking", "rank_mean"])
+@pytest.mark.parametrize(
+    "method", ["a", "b", "hill_climbing", "stacking", "rank_mean", "best_subset", "boosted_stacking"]
+)
 def test_a_named_method_is_used_and_running_again_writes_the_same(trained, method):
     contest = trained(ensemble={"method": method})
     folder = Run(contest).folder

@@ -21,9 +21,23 @@ def finished(toy):
     return make
 
 
-@pytest.mark.parametrize("method", ["mean", "rank_mean", "hill_climbing", "stacking", "a"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "mean",
+        "rank_mean",
+        "hill_climbing",
+        "stacking",
+        "power_mean",
+        "best_subset",
+        "temperature_mean",
+        "isotonic_mean",
+        "boosted_stacking",
+        "a",
+    ],
+)
 def test_predicting_the_test_file_again_gives_the_submission(finished, toy, tmp_path, method):
-    settings = {"seeds": [1, 2], "ensemble": {"method": method}}
+    settings = {"seeds": [1, 2], "ensemble": {"method": method, "blends": ["mean"]}}
     finished(**settings)
     output = tmp_path / "again.tsv"
     predict(toy(**settings, input=str(tmp_path / "data" / "test.jsonl"), output=str(output)))

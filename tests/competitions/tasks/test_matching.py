@@ -95,6 +95,21 @@ def test_the_metric_by_hand():
     assert found == {"score": pytest.approx(2 / 3), "f1 all": pytest.approx(2 / 3), "f1 短": 0.5, "f1 长": 1.0}
 
 
+def test_counts_of_pairs_add_up_to_the_score():
+    rows = pairs()
+    gold, predictions = rows["label"].tolist(), (1 - rows["label"] * (rows.index % 3 > 0)).tolist()
+    right, predicted, wanted = contest().counts(rows, gold, predictions).sum(axis=(0, 1))
+    assert contest().score(rows, gold, predictions)["score"] == pytest.approx(2 * right / (predicted + wanted))
+
+
+def test_stacking_features_are_of_the_pair_alone_and_the_same_either_way_round():
+    rows = pairs()
+    features = contest().stacking_features(rows)
+    assert len(features) == len(rows) and np.isfinite(features).all() and (features[:, -1] == rows["task"]).all()
+    swapped = rows.rename(columns={"source": "target", "target": "source"}).tail(7)
+    assert (contest().stacking_features(swapped) == features[-7:]).all()
+
+
 def test_facts_count_what_stands_in_both_splits():
     train, own = pairs(), contest()
     mirrored = train.head(1).rename(columns={"source": "target", "target": "source"})

@@ -11,7 +11,10 @@ from seqeval.scheme import IOB2
 
 from common.config import ConfigError
 from common.ensembling.scores import Scores
+from common.stages.ensemble import Extended, cross_predicted
+from common.stages.rows import Rows
 from competitions.tasks.crf_averaging import averaged_marginals
+from competitions.tasks.stacking_features import token_features
 from competitions.tasks.tagging import BIASES, TaggingContest
 from models.encoders import encoder_from_config
 from models.taggers import Tagger
@@ -152,7 +155,37 @@ def test_scores_are_those_of_seqeval(contest: TaggingContest, rows: pd.DataFrame
 
 
 def test_ranks_of_tags_are_not_blended(contest: TaggingContest) -> None:
-    assert set(contest.blends()) == {"mean", "hill_climbing", "stacking", "token_vote", "entity_vote"}
+    assert "rank_mean" not in contest.blends()
+
+
+def test_no_blend_learns_from_the_fold_it_is_judged_on(contest: TaggingContest, rows: pd.DataFrame) -> None:
+    """Other gold entities in a fold leave its predictions as they are, whatever combines the members."""
+    table = Rows(rows, contest.folds(rows), rows.head(0), "")
+    inside = np.flatnonzero(table.folds == 1)
+    changed = rows.copy()
+    changed["spans"] = [[] if place in inside else spans for place, spans in enumerate(rows["spans"])]
+    parts = [guesses(contest, rows, seed, towards_o=bias) for seed, bias in ((1, 0.0), (2, 1.0), (3, -1.0))]
+    wanted = {"power_mean", "best_subset", "best_subset_token_vote", "best_subset_entity_vote", "temperature_mean",
+              "isotonic_mean", "boosted_stacking", "interval_vote", "interval_confidence"}  # fmt: skip
+    assert wanted <= {*contest.blends()} and {*contest.slow_blends} <= wanted
+    for blend in contest.blends().values():
+        own = Extended(contest, rows)(parts, blend)
+        before, after = (cross_predicted(contest, some, own, blend)
+                         for some in (table, Rows(changed, table.folds, table.test, "")))  # fmt: skip
+        assert [before[place] for place in inside] == [after[place] for place in inside], blend.name
+
+
+def test_counts_of_lines_add_up_to_the_score(contest: TaggingContest, rows: pd.DataFrame) -> None:
+    predictions, gold = contest.decode(rows, guesses(contest, rows, noise=1.5), {}), contest.gold(rows)
+    right, predicted, wanted = contest.counts(rows, gold, predictions).sum(axis=(0, 1))
+    assert contest.score(rows, gold, predictions)["score"] == pytest.approx(2 * right / (predicted + wanted))
+
+
+def test_token_features_are_of_the_line_alone() -> None:
+    assert token_features([["ab", "7", "ab"], [], ["。"]]).tolist() == [
+        [0, 2, 3, 2, 2, 0], [1, 1, 3, 1, 1, 1], [2, 0, 3, 2, 2, 0], [0, 0, 1, 1, 1, 2]
+    ]  # fmt: skip
+    assert token_features([]).shape == (0, 6)
 
 
 def test_facts_say_what_to_know_before_a_long_run(contest: TaggingContest, rows: pd.DataFrame) -> None:
