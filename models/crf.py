@@ -4,7 +4,7 @@ import torch
 import torchcrf
 from torch import Tensor
 
-from models.forward_backward import LogLikelihood, forward_backward, viterbi
+from models.forward_backward import LogLikelihood, forward_backward, plain_log_likelihood, viterbi
 
 
 class CRF(torchcrf.CRF):
@@ -15,6 +15,9 @@ class CRF(torchcrf.CRF):
     Everything is computed in float64 (float32 on devices without it), whatever autocast says.
     Source: Lafferty, McCallum and Pereira 2001; forward-backward scaling as in Rabiner 1989, section V.A.
     """
+
+    # The fast likelihood knows its gradient in closed form, and autograd cannot differentiate that once more.
+    twice_differentiable = False
 
     def __init__(self, num_tags: int, batch_first: bool = False) -> None:
         super().__init__(num_tags, batch_first)
@@ -63,7 +66,7 @@ class CRF(torchcrf.CRF):
         gold = (tags.transpose(0, 1) if self.batch_first else tags).masked_fill(~inside, 0)
         self._check_gold(gold, inside)
         with torch.autocast(emissions.device.type, enabled=False):
-            likelihood = LogLikelihood.apply(
+            likelihood = (plain_log_likelihood if self.twice_differentiable else LogLikelihood.apply)(
                 emissions_by_step.to(_precise(emissions)), *self._scores(_precise(emissions)), gold, inside
             )
         # A half-precision sum over a batch of sentences would lose the digits that the loss is read for.

@@ -46,6 +46,23 @@ class LogLikelihood(torch.autograd.Function):
         )
 
 
+def plain_log_likelihood(
+    emissions: Tensor, start: Tensor, transitions: Tensor, end: Tensor, tags: Tensor, inside: Tensor
+) -> Tensor:
+    """`LogLikelihood` as a chain of plain operations: slower, and with derivatives of any order."""
+    # Minus infinity would make 0 * inf of the gradients that never reach it.
+    start, transitions, end = (scores.clamp(min=-1e6) for scores in (start, transitions, end))
+    reached, score = start + emissions[0], start[tags[0]] + emissions[0].gather(1, tags[0][:, None])[:, 0]
+    for step in range(1, len(emissions)):
+        on = inside[step]
+        onward = (reached[:, :, None] + transitions).logsumexp(1) + emissions[step]
+        reached = torch.where(on[:, None], onward, reached)
+        gold = transitions[tags[step - 1], tags[step]] + emissions[step].gather(1, tags[step][:, None])[:, 0]
+        score = score + torch.where(on, gold, 0.0)
+    last = tags.gather(0, (inside.sum(0) - 1)[None])[0]
+    return score + end[last] - (reached + end).logsumexp(1)
+
+
 def forward_backward(
     emissions: Tensor, start: Tensor, transitions: Tensor, end: Tensor, inside: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:

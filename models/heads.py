@@ -64,6 +64,10 @@ class Head(PreTrainedModel):
     config_class = HeadConfig
     base_model_prefix = ""
     main_input_name = "input_ids"
+    # Losses other than a head's own read its features and every dropout sample; only then does `forward` return them.
+    with_parts = False
+    # Whether a head's likelihood is a product over its `distributions`, so that a loss of those can take its place.
+    factored = True
     # The encoder chooses its own attention; a head that did not say so would forbid it everything but eager.
     _supports_sdpa = True
     _supports_flash_attn = True
@@ -173,6 +177,30 @@ class Head(PreTrainedModel):
         if token_type_ids is None or "token_type_ids" not in self._encoder_inputs or single_segment:
             del inputs["token_type_ids"]
         return self.encoder(**inputs)
+
+    def likelihood(self, samples: Tensor, **batch: Tensor) -> Tensor:
+        """The head's own loss, a mean over rows, of logits (samples, batch, ...) and the labels in `batch`."""
+        raise NotImplementedError
+
+    def distributions(self, samples: Tensor, **batch: Tensor) -> tuple[Tensor, Tensor]:
+        """What logits (samples, batch, ...) say, as log-probabilities (samples, batch, ..., classes), float32 or more.
+
+        Returns them with weights (batch, ...) that make a weighted sum the mean over rows that `likelihood` is, zero at
+        padding.
+        """
+        raise NotImplementedError
+
+    def targets(self, **batch: Tensor) -> Tensor:
+        """The labels as distributions (batch, ..., classes); all zero where there is no label."""
+        raise NotImplementedError
+
+    def feature_classes(self, **batch: Tensor) -> Tensor:
+        """The gold class of each vector in an output's `features`, without the last axis; -1 for none."""
+        raise NotImplementedError
+
+    def partner_labels(self, order: Tensor, **batch: Tensor) -> dict[str, Tensor]:
+        """The labels of row order[i] as labels of row i, as far as row i has a place for them. order (batch,)."""
+        return {name: value[order] for name, value in batch.items() if "labels" in name}
 
     @torch.no_grad()
     def probabilities(self, **batch: Tensor) -> Tensor:

@@ -38,10 +38,15 @@ class MatcherConfig(PooledConfig):
 
 @dataclass
 class MatcherOutput(ModelOutput):
-    """loss: scalar, with labels. logits (batch,): above 0 for a match."""
+    """loss: scalar, with labels. logits (batch,): above 0 for a match.
+
+    Only of a head with `with_parts`: samples (samples, batch), features (batch, size).
+    """
 
     loss: Tensor | None = None
     logits: Tensor | None = None
+    samples: Tensor | None = None
+    features: Tensor | None = None
 
 
 class Matcher(PooledHead):
@@ -82,11 +87,27 @@ class Matcher(PooledHead):
             # A gather through F.embedding refuses a negative task, which plain indexing would take from the end.
             rows = F.embedding(task, self.classifier.weight)
             samples = (samples * rows).sum(-1) + self.classifier.bias[task]
-        loss = None
-        if labels is not None:
-            targets = labels.to(torch.float32).expand(samples.shape)
-            loss = F.binary_cross_entropy_with_logits(samples.float(), targets)
-        return MatcherOutput(loss=loss, logits=samples.mean(0))
+        loss = None if labels is None else self.likelihood(samples, labels=labels)
+        parts = {"samples": samples, "features": features} if self.with_parts else {}
+        return MatcherOutput(loss=loss, logits=samples.mean(0), **parts)
+
+    def likelihood(self, samples: Tensor, *, labels: Tensor, **batch: Tensor) -> Tensor:
+        """Mean binary cross-entropy of samples (samples, batch) and labels (batch,)."""
+        return F.binary_cross_entropy_with_logits(samples.float(), labels.to(torch.float32).expand(samples.shape))
+
+    def distributions(self, samples: Tensor, **batch: Tensor) -> tuple[Tensor, Tensor]:
+        """No match, match."""
+        logits = samples.float()
+        weights = torch.full(samples.shape[1:], 1.0 / samples.numel(), device=samples.device)
+        return torch.stack([F.logsigmoid(-logits), F.logsigmoid(logits)], dim=-1), weights
+
+    def targets(self, *, labels: Tensor, **batch: Tensor) -> Tensor:
+        """(batch, 2): no match, match; labels may be probabilities."""
+        return torch.stack([1.0 - labels.float(), labels.float()], dim=-1)
+
+    def feature_classes(self, *, labels: Tensor, **batch: Tensor) -> Tensor:
+        """(batch,): 1 for a match, else 0."""
+        return labels.round().long()
 
     def _tasks(self, task: Tensor | None) -> Tensor:
         if task is None:

@@ -45,10 +45,15 @@ class SpanPointerConfig(HeadConfig):
 
 @dataclass
 class SpanPointerOutput(ModelOutput):
-    """loss: scalar, with labels. logits (batch, words, 2, types): starts, then ends."""
+    """loss: scalar, with labels. logits (batch, words, 2, types): starts, then ends.
+
+    Only of a head with `with_parts`: samples (samples, batch, words, 2, types), features (batch, words, size).
+    """
 
     loss: Tensor | None = None
     logits: Tensor | None = None
+    samples: Tensor | None = None
+    features: Tensor | None = None
 
 
 class SpanPointerTagger(WordHead):
@@ -88,27 +93,51 @@ class SpanPointerTagger(WordHead):
         samples = self.classifier(self.dropout(words)).unflatten(-1, (2, -1))
         loss = None
         if start_labels is not None:
-            labels = torch.stack([start_labels, end_labels], dim=2)
-            loss = self._loss(samples.float(), labels.masked_fill((word_positions < 0)[..., None, None], IGNORED))
-        return SpanPointerOutput(loss=loss, logits=samples.mean(0))
+            labels = {"start_labels": start_labels, "end_labels": end_labels}
+            loss = self.likelihood(samples, word_positions=word_positions, **labels)
+        parts = {"samples": samples, "features": words} if self.with_parts else {}
+        return SpanPointerOutput(loss=loss, logits=samples.mean(0), **parts)
 
-    def _loss(self, samples: Tensor, labels: Tensor) -> Tensor:
-        """samples (samples, batch, words, 2, types), labels (batch, words, 2, types)."""
-        labelled = labels != IGNORED
-        labels = labels.clamp(min=0)
+    def likelihood(self, samples: Tensor, **batch: Tensor) -> Tensor:
+        """samples (samples, batch, words, 2, types). Returns the mean over rows of their losses."""
+        samples, (labels, labelled) = samples.float(), _labels(**batch)
         if self.config.activation == "sigmoid":
             weight = samples.new_tensor(self.config.positive_weight)
             targets = labels.to(samples.dtype).expand(samples.shape)
             losses = F.binary_cross_entropy_with_logits(samples, targets, reduction="none", pos_weight=weight)
-            losses, counted = losses.sum(-1), labelled.all(-1)
+            losses = losses.sum(-1)
         else:
-            # Class 0, no pointer, has the fixed logit 0. Where several types start, the target spreads over them.
-            targets = labels.to(samples.dtype)
-            targets = targets / targets.sum(-1, keepdim=True).clamp(min=1.0)
-            none = 1.0 - targets.sum(-1, keepdim=True)
             scores = F.pad(samples, (1, 0)).log_softmax(-1)
-            losses, counted = -(torch.cat([none, targets], dim=-1) * scores).sum(-1), labelled.all(-1)
-        return (losses * counted).sum() / (samples.shape[0] * samples.shape[1])
+            losses = -(self._one_type_or_none(labels.to(samples.dtype)) * scores).sum(-1)
+        return (losses * labelled).sum() / (samples.shape[0] * samples.shape[1])
+
+    def distributions(self, samples: Tensor, *, word_positions: Tensor, **batch: Tensor) -> tuple[Tensor, Tensor]:
+        """By start and end: none or a type ("softmax"), or for each type no or yes ("sigmoid")."""
+        samples = samples.float()
+        weights = (word_positions >= 0)[..., None].expand(samples.shape[1:4]) / (samples.shape[0] * samples.shape[1])
+        if self.config.activation == "softmax":
+            return F.pad(samples, (1, 0)).log_softmax(-1), weights
+        log_p = torch.stack([F.logsigmoid(-samples), F.logsigmoid(samples)], dim=-1)
+        return log_p, weights[..., None].expand(log_p.shape[1:-1])
+
+    def targets(self, **batch: Tensor) -> Tensor:
+        """(batch, words, 2, 1 + types), or with "sigmoid" (batch, words, 2, types, 2)."""
+        labels, labelled = _labels(**batch)
+        if self.config.activation == "softmax":
+            return self._one_type_or_none(labels.float()) * labelled[..., None]
+        return F.one_hot(labels, 2) * labelled[..., None, None].float()
+
+    def feature_classes(self, **batch: Tensor) -> Tensor:
+        """(batch, words): which type starts there, else which ends there; none for other words."""
+        labels, _ = _labels(**batch)
+        pointers = labels.flatten(2)
+        return pointers.argmax(-1).masked_fill(~pointers.any(-1), -1)
+
+    @staticmethod
+    def _one_type_or_none(labels: Tensor) -> Tensor:
+        """Class 0, no pointer, has the fixed logit 0. Where several types start, the target spreads over them."""
+        targets = labels / labels.sum(-1, keepdim=True).clamp(min=1.0)
+        return torch.cat([1.0 - targets.sum(-1, keepdim=True), targets], dim=-1)
 
     def _probabilities(self, **batch: Tensor) -> Tensor:
         """Start and end probabilities, (batch, words, 2, types), zero at padding; at least float32."""
@@ -118,6 +147,13 @@ class SpanPointerTagger(WordHead):
         else:
             chances = F.pad(logits, (1, 0)).softmax(-1)[..., 1:]
         return chances * (batch["word_positions"] >= 0)[..., None, None]
+
+
+def _labels(*, word_positions: Tensor, start_labels: Tensor, end_labels: Tensor, **batch: Tensor):
+    """Labels (batch, words, 2, types), 0 where there are none, and where there are some (batch, words, 2)."""
+    labels = torch.stack([start_labels, end_labels], dim=2)
+    labels = labels.masked_fill((word_positions < 0)[..., None, None], IGNORED)
+    return labels.clamp(min=0), (labels != IGNORED).all(-1)
 
 
 def decode_spans(

@@ -43,10 +43,15 @@ class TaggerConfig(HeadConfig):
 
 @dataclass
 class TaggerOutput(ModelOutput):
-    """loss: scalar, with labels. logits: emissions (batch, words, tags)."""
+    """loss: scalar, with labels. logits: emissions (batch, words, tags).
+
+    Only of a head with `with_parts`: samples (samples, batch, words, tags), features (batch, words, size).
+    """
 
     loss: Tensor | None = None
     logits: Tensor | None = None
+    samples: Tensor | None = None
+    features: Tensor | None = None
 
 
 def gather_words(hidden: Tensor, word_positions: Tensor) -> Tensor:
@@ -132,13 +137,18 @@ class Tagger(WordHead):
         """
         words = self.words(input_ids, attention_mask, token_type_ids, word_positions, inputs_embeds)
         samples = self.classifier(self.dropout(words))
-        loss = None
-        if labels is not None:
-            loss = self._loss(samples, labels.masked_fill(word_positions < 0, IGNORED))
-        return TaggerOutput(loss=loss, logits=samples.mean(0))
+        loss = None if labels is None else self.likelihood(samples, word_positions=word_positions, labels=labels)
+        parts = {"samples": samples, "features": words} if self.with_parts else {}
+        return TaggerOutput(loss=loss, logits=samples.mean(0), **parts)
 
-    def _loss(self, samples: Tensor, labels: Tensor) -> Tensor:
+    @property
+    def factored(self) -> bool:
+        """A CRF's likelihood is one of whole rows; softmax is one of words."""
+        return self.crf is None
+
+    def likelihood(self, samples: Tensor, *, word_positions: Tensor, labels: Tensor, **batch: Tensor) -> Tensor:
         """samples (samples, batch, words, tags), labels (batch, words). Returns the mean over rows of their losses."""
+        labels = labels.masked_fill(word_positions < 0, IGNORED)
         count, batch, size = samples.shape[0], samples.shape[1], samples.shape[-1]
         labelled = labels != IGNORED
         if not labelled.any():
@@ -157,6 +167,27 @@ class Tagger(WordHead):
         index = order.repeat(count, 1)[..., None].expand(-1, -1, size)
         emissions = samples.flatten(0, 1).gather(1, index)
         return -self.crf(emissions, labels, mask=labels != IGNORED, reduction="sum") / (count * batch)
+
+    def distributions(self, samples: Tensor, *, word_positions: Tensor, **batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Softmax of the emissions, with a CRF too."""
+        return samples.float().log_softmax(-1), (word_positions >= 0) / (samples.shape[0] * samples.shape[1])
+
+    def targets(self, *, word_positions: Tensor, labels: Tensor, **batch: Tensor) -> Tensor:
+        """(batch, words, tags), one tag each."""
+        labelled = (labels != IGNORED) & (word_positions >= 0)
+        return F.one_hot(labels.masked_fill(~labelled, 0), len(self.scheme.tags)) * labelled[..., None].float()
+
+    def feature_classes(self, *, word_positions: Tensor, labels: Tensor, **batch: Tensor) -> Tensor:
+        """(batch, words): the tag; none for O, which nearly every word is."""
+        return labels.masked_fill((word_positions < 0) | (labels <= 0), -1)
+
+    def partner_labels(self, order: Tensor, **batch: Tensor) -> dict[str, Tensor]:
+        labels = batch["labels"][order].masked_fill(batch["word_positions"] < 0, IGNORED)
+        if self.crf is None:
+            return {"labels": labels}
+        # A partner that is longer is cut: of an entity at the cut, what the scheme does not let end there has no tag.
+        ends = self.crf.end_allowed[labels.clamp(min=0)] & (labels != IGNORED)
+        return {"labels": labels.masked_fill(~ends.flip(1).cummax(1).values.flip(1), IGNORED)}
 
     def _probabilities(self, **batch: Tensor) -> Tensor:
         """Tag marginals (CRF) or softmax, (batch, words, tags), zero at padding; at least float32."""
