@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -72,8 +72,10 @@ def _known_keys(cls: type, values: dict[str, Any], where: str) -> None:
         full = f"{where}.{key}" if where else str(key)
         if key not in fields:
             raise ConfigError(f"unknown config key {full!r}{nearest(str(key), fields)}")
-        if dataclasses.is_dataclass(fields[key]) and isinstance(value, dict):
-            _known_keys(fields[key], value, full)
+        # The class of `group: Group` and of `group: Group | None`.
+        nested = next(filter(dataclasses.is_dataclass, get_args(fields[key]) or (fields[key],)), None)
+        if nested and isinstance(value, dict):
+            _known_keys(nested, value, full)
 
 
 def nearest(word: str, known: Any) -> str:

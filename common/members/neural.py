@@ -20,6 +20,7 @@ from common.ensembling.scores import Scores
 from common.files import write_json
 from common.training.arguments import TrainingConfig, training_arguments
 from common.training.batching import Collator
+from common.training.layers import reinitialise
 from common.training.trainer import FoldTrainer, measure_step, predict_rows
 
 Judge = Callable[[pd.DataFrame, Scores], dict[str, float]]
@@ -79,21 +80,24 @@ class NeuralMember(ABC):
         """Trains, keeps the best or the last epoch, and saves it; resumes from a checkpoint in `folder`."""
         _quiet()
         set_seed(self.seed)
-        arguments = training_arguments(self.training, folder / "checkpoints", self.seed)
+        weight_seed, order_seed = self.training.seeds_of(self.seed)
+        arguments = training_arguments(self.training, folder / "checkpoints", order_seed)
         first = arguments.process_index == 0
         # The first process makes vocabulary and vectors, the others read them.
         with arguments.main_process_first(desc="vocabulary"):
             self.fit_text(train, unlabelled, folder)
         table, _ = self.features(train, labelled=True)
-        set_seed(self.seed)
+        set_seed(weight_seed)
         model = self.build_model()
+        if self.training.layers:
+            reinitialise(model, self.training.layers.reinitialise)
         held_features = self.features(held_out, labelled=False)
 
         def evaluate(model: nn.Module) -> dict[str, float]:
             scores = self._scores(model, held_out, *held_features)
             return self.judge(held_out, Scores.of(held_out["id"].tolist(), scores))
 
-        trainer = FoldTrainer(model, self.training, arguments, table, self.collator(), evaluate)
+        trainer = trainer_class(self.training)(model, self.training, arguments, table, self.collator(), evaluate)
         arguments.distributed_state.wait_for_everyone()
         trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder / "checkpoints"))
         if first:
@@ -135,6 +139,15 @@ class NeuralMember(ABC):
 
     def _scores(self, model: nn.Module, rows: pd.DataFrame, table: Dataset, owners: np.ndarray):
         return self.collect(predict_rows(model, table, self.collator(), self.forward), owners, rows)
+
+
+def trainer_class(training: TrainingConfig) -> type[FoldTrainer]:
+    """The plain Trainer, so that a run without tricks has nothing of them in its way, or the one with tricks."""
+    if not training.uses_tricks:
+        return FoldTrainer
+    from common.training.trick_trainer import TrickTrainer
+
+    return TrickTrainer
 
 
 def _quiet() -> None:

@@ -4,6 +4,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.training.tricks import (
+    AdversarialConfig,
+    AveragingConfig,
+    LayersConfig,
+    LossConfig,
+    NoiseConfig,
+    OptimizerConfig,
+    SeedsConfig,
+)
+
 if TYPE_CHECKING:
     from transformers import TrainingArguments
 
@@ -24,6 +34,8 @@ class TrainingConfig:
     never.
     group_by_length: batches of rows of like length. gradient_checkpointing: less memory for more time.
     max_steps: stop after this many steps (0 leaves it to epochs).
+    adversarial, loss, noise, averaging, optimizer, layers, seeds: the tricks, see common/training/tricks.py; unset is
+    off.
     """
 
     epochs: float = 3
@@ -44,6 +56,14 @@ class TrainingConfig:
     group_by_length: bool = True
     gradient_checkpointing: bool = False
     max_steps: int = 0
+    # None and not a group of zeros: a unit that was finished before a trick existed is then still the same unit.
+    adversarial: AdversarialConfig | None = None
+    loss: LossConfig | None = None
+    noise: NoiseConfig | None = None
+    averaging: AveragingConfig | None = None
+    optimizer: OptimizerConfig | None = None
+    layers: LayersConfig | None = None
+    seeds: SeedsConfig | None = None
 
     def __post_init__(self) -> None:
         from common.config import ConfigError, nearest
@@ -58,6 +78,17 @@ class TrainingConfig:
         for key in ("epochs", "batch_size", "accumulation"):
             if getattr(self, key) <= 0:
                 raise ConfigError(f"training.{key} is {getattr(self, key)}: expected a number above 0")
+
+    @property
+    def uses_tricks(self) -> bool:
+        """Whether training takes more than the plain Trainer."""
+        groups = (self.adversarial, self.loss, self.noise, self.averaging, self.layers)
+        return any(group is not None for group in groups)
+
+    def seeds_of(self, seed: int) -> tuple[int, int]:
+        """The seeds of new weights, and of data order and dropout, in a unit of that seed."""
+        own = (None, None) if self.seeds is None else (self.seeds.weights, self.seeds.order)
+        return tuple(seed if given is None else given for given in own)
 
 
 def training_arguments(config: TrainingConfig, folder: Path, seed: int) -> "TrainingArguments":

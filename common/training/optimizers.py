@@ -1,4 +1,4 @@
-"""Parameter groups: learning rates by part and by depth, weight decay where it belongs."""
+"""Optimizers, and their parameter groups: learning rates by part and by depth, weight decay where it belongs."""
 
 import re
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def parameter_groups(model: nn.Module, config: TrainingConfig, part_of: Callable
         "head": config.head_learning_rate,
     }
     named = [(name, value) for name, value in model.named_parameters() if value.requires_grad]
-    depths = {name: _depth(name) for name, _ in named if part_of(name) == "encoder"}
+    depths = {name: depth_of(name) for name, _ in named if part_of(name) == "encoder"}
     top = max((depth for depth in depths.values() if depth is not None), default=0)
     groups: dict[tuple[float, float], list[torch.Tensor]] = {}
     for name, value in named:
@@ -39,8 +39,33 @@ def parameter_groups(model: nn.Module, config: TrainingConfig, part_of: Callable
     return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
 
 
-def _depth(name: str) -> int | None:
+def depth_of(name: str) -> int | None:
     """0 for embeddings, n + 1 for layer n, None for what belongs to no layer (a final norm): it counts as the top."""
     if found := LAYER.search(f".{name}"):
         return int(found.group(1)) + 1
     return 0 if "embedding" in name else None
+
+
+def build_optimizer(groups: list[dict[str, Any]], config: TrainingConfig) -> torch.optim.Optimizer:
+    """The optimizer that the settings name, over the groups' learning rates and decays; plain AdamW without any.
+
+    Adafactor takes the given learning rates as they are, without its own schedule or scaling by weights, and has no
+    first moment. LAMB's own clipping of the gradients' norm is off: the Trainer clips.
+    Sources: Loshchilov and Hutter 2019 (AdamW); Shazeer and Stern 2018 (Adafactor); You et al. 2020 (LAMB); Liu et al.
+    2020 (RAdam); Zhang et al. 2019 (Lookahead, algorithm 1).
+    """
+    own, betas = config.optimizer, tuple(config.betas)
+    if own is None or (own.name == "adamw" and not own.lookahead):
+        return torch.optim.AdamW(groups, betas=betas)
+    # Only now: the package is slow to import, and most runs do not need it.
+    from pytorch_optimizer import AdaFactor, Lamb, Lookahead, RAdam
+
+    if own.name == "adafactor":
+        optimizer = AdaFactor(groups, betas=(None, betas[1]), scale_parameter=False, relative_step=False)
+    elif own.name == "lamb":
+        optimizer = Lamb(groups, betas=betas, max_grad_norm=0.0)
+    elif own.name == "radam":
+        optimizer = RAdam(groups, betas=betas)
+    else:
+        optimizer = torch.optim.AdamW(groups, betas=betas)
+    return Lookahead(optimizer, k=own.lookahead, alpha=own.lookahead_alpha) if own.lookahead else optimizer

@@ -16,7 +16,7 @@ from transformers.integrations import TensorBoardCallback
 from common.logs import log
 from common.training.arguments import TrainingConfig, precision
 from common.training.batching import Collator, LengthGroupedSampler, prediction_batches
-from common.training.optimizers import parameter_groups
+from common.training.optimizers import build_optimizer, parameter_groups
 
 Evaluate = Callable[[nn.Module], dict[str, float]]
 
@@ -57,8 +57,7 @@ class FoldTrainer(Trainer):
         if self.optimizer is None:
             model = model or self.model
             groups = parameter_groups(model, self.config, self.model.part_of)
-            # One pass over the weights in place of one an operation: a tenth of a small model's step.
-            self.optimizer = torch.optim.AdamW(groups, betas=tuple(self.config.betas), fused=True)
+            self.optimizer = build_optimizer(groups, self.config)
         return self.optimizer
 
     def evaluate(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> dict[str, float]:

@@ -1,0 +1,123 @@
+"""Every trick composes with resuming, accumulated batches and half precision, and leaves the optimizer its weights."""
+
+import math
+
+import pytest
+import torch
+from transformers import set_seed
+
+from common.config import ConfigError, typed
+from common.members.neural import trainer_class
+from common.training.arguments import TrainingConfig, training_arguments
+from common.training.trainer import FoldTrainer
+from tests.common.members.test_neural import Killed, TinyMember, table
+from tests.common.training.tiny import COLLATOR, fast, feature_rows, tagger
+
+TRICKS = {
+    "fgm": {"adversarial": {"kind": "fgm"}},
+    "fgm of rows": {"adversarial": {"kind": "fgm", "target": "embedding_output"}},
+    "late fgm": {"adversarial": {"kind": "fgm", "start": 0.5}},
+    "pgd": {"adversarial": {"kind": "pgd"}},
+    "pgd of rows": {"adversarial": {"kind": "pgd", "target": "embedding_output", "steps": 2}},
+    "freelb": {"adversarial": {"kind": "freelb"}},
+    "awp": {"adversarial": {"kind": "awp"}},
+    "vat": {"adversarial": {"kind": "vat", "steps": 2}},
+    "sam": {"adversarial": {"kind": "sam"}},
+    "focal": {"loss": {"kind": "focal"}},
+    "dice": {"loss": {"kind": "dice", "class_weights": [0.5, 1.0, 1.0]}},
+    "label smoothing": {"loss": {"label_smoothing": 0.1}},
+    "r-drop": {"loss": {"r_drop": 1.0}},
+    "contrastive": {"loss": {"contrastive": 0.2}},
+    "mixup": {"loss": {"mixup": 0.4}},
+    "gradient penalty": {"loss": {"gradient_penalty": 0.5}},
+    "flooding": {"loss": {"flooding": 50.0}},
+    "neftune": {"noise": {"neftune": 5.0}},
+    "hype": {"noise": {"hype": 0.01, "hype_kind": "uniform"}},
+    "all at once": {
+        "adversarial": {"kind": "pgd", "steps": 2},
+        "loss": {"label_smoothing": 0.1, "r_drop": 0.5, "mixup": 0.4, "contrastive": 0.1, "flooding": 0.1},
+        "noise": {"neftune": 1.0, "hype": 1e-3},
+    },
+}
+
+
+def config(trick: str, **settings) -> TrainingConfig:
+    return typed(TrainingConfig, {**vars(fast(batch_size=4, accumulation=2, epochs=2, **settings)), **TRICKS[trick]})
+
+
+class TinyBert(TinyMember):
+    """Three transformer layers under a CRF."""
+
+    def build_model(self):
+        return tagger("bert", head="crf")
+
+
+def fit(folder, member):
+    member.fit(table(14, 1), table(6, 2), (), folder)
+    return member.model.state_dict()
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    settings = fast(batch_size=4, accumulation=2, epochs=2, precision="bf16", keep="last")
+    return fit(tmp_path_factory.mktemp("plain"), TinyBert(settings))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="kernels of a GPU add up in any order")
+@pytest.mark.parametrize("trick", TRICKS)
+def test_a_resumed_fit_in_half_precision_gives_bit_for_bit_what_an_uninterrupted_one_gives(tmp_path, trick, plain):
+    settings = config(trick, precision="bf16", keep="last")
+    expected = fit(tmp_path / "whole", TinyBert(settings))
+    with pytest.raises(Killed):
+        fit(tmp_path / "cut", TinyBert(settings, die_after=1))
+    torch.rand(3)
+    found = fit(tmp_path / "cut", TinyBert(settings))
+    for name, value in expected.items():
+        assert torch.equal(value, found[name]) and value.isfinite().all(), name
+    assert any(not torch.equal(value, plain[name]) for name, value in expected.items())
+
+
+@pytest.mark.parametrize(
+    ("trick", "kind"),
+    [(trick, "bert") for trick in TRICKS] + [(trick, "recurrent") for trick in ("pgd", "freelb", "gradient penalty")],
+)
+def test_between_two_steps_weights_are_what_the_optimizer_made_them(tmp_path, trick, kind):
+    settings = config(trick, precision="bf16", max_steps=2, schedule="constant", warmup=0.0)
+    set_seed(3)
+    trainer = trainer_class(settings)(tagger(kind, head="crf"), settings, training_arguments(settings, tmp_path, 3),
+                                      feature_rows(16), COLLATOR, lambda model: {"score": 0.0})  # fmt: skip
+    made, step = [], trainer.training_step
+
+    def watched(model, inputs, *rest):
+        before = {name: value.detach().clone() for name, value in trainer.model.named_parameters()}
+        loss = step(model, inputs, *rest)
+        assert math.isfinite(loss)
+        for name, value in trainer.model.named_parameters():
+            assert torch.equal(value, before[name]), name
+        made.append(before)
+        return loss
+
+    trainer.training_step = watched
+    trainer.train()
+    assert len(made) == 4 and any(not torch.equal(value, made[3][name]) for name, value in made[0].items())
+
+
+def test_a_run_without_tricks_has_the_plain_trainer():
+    assert trainer_class(TrainingConfig()) is FoldTrainer
+    assert FoldTrainer.training_step is FoldTrainer.__mro__[1].training_step
+    assert FoldTrainer.compute_loss is FoldTrainer.__mro__[1].compute_loss
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"adversarial": {"epsilom": 1}}, "'members.m.training.adversarial.epsilom': did you mean 'epsilon'"),
+        ({"loss": {"kind": "focall"}}, "training.loss.kind is 'focall': did you mean 'focal'"),
+        ({"loss": {"r_drop": -1}}, "training.loss.r_drop is -1: expected a number of at least 0"),
+        ({"noise": {"hype_kind": "norm"}}, "did you mean 'normal'"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_the_nearest_right_one(words, message):
+    with pytest.raises(ConfigError) as raised:
+        typed(TrainingConfig, words, "members.m.training")
+    assert message in str(raised.value)
