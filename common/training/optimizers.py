@@ -50,7 +50,7 @@ def build_optimizer(groups: list[dict[str, Any]], config: TrainingConfig) -> tor
     """The optimizer that the settings name, over the groups' learning rates and decays; plain AdamW without any.
 
     Adafactor takes the given learning rates as they are, without its own schedule or scaling by weights, and has no
-    first moment. LAMB's own clipping of the gradients' norm is off: the Trainer clips.
+    first moment. RAdam steps along the first moment while its variance is not known, as in the paper's algorithm 2.
     Sources: Loshchilov and Hutter 2019 (AdamW); Shazeer and Stern 2018 (Adafactor); You et al. 2020 (LAMB); Liu et al.
     2020 (RAdam); Zhang et al. 2019 (Lookahead, algorithm 1).
     """
@@ -58,14 +58,54 @@ def build_optimizer(groups: list[dict[str, Any]], config: TrainingConfig) -> tor
     if own is None or (own.name == "adamw" and not own.lookahead):
         return torch.optim.AdamW(groups, betas=betas)
     # Only now: the package is slow to import, and most runs do not need it.
-    from pytorch_optimizer import AdaFactor, Lamb, Lookahead, RAdam
+    from pytorch_optimizer import AdaFactor, Lookahead, RAdam
 
     if own.name == "adafactor":
         optimizer = AdaFactor(groups, betas=(None, betas[1]), scale_parameter=False, relative_step=False)
     elif own.name == "lamb":
-        optimizer = Lamb(groups, betas=betas, max_grad_norm=0.0)
+        optimizer = Lamb(groups, betas=betas)
     elif own.name == "radam":
-        optimizer = RAdam(groups, betas=betas)
+        optimizer = RAdam(groups, betas=betas, degenerated_to_sgd=True)
     else:
         optimizer = torch.optim.AdamW(groups, betas=betas)
     return Lookahead(optimizer, k=own.lookahead, alpha=own.lookahead_alpha) if own.lookahead else optimizer
+
+
+class Lamb(torch.optim.Optimizer):
+    """Adam whose step, weight decay included, has in each parameter the length lr times the parameter's norm.
+
+    groups: with lr and weight_decay; betas, eps: Adam's. pytorch_optimizer's divides by 1 - beta1^t after it has
+    scaled the step, which makes the first ones ten times too long.
+    Source: You et al. 2020, algorithm 2.
+    """
+
+    def __init__(
+        self, groups: list[dict[str, Any]], betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-6
+    ) -> None:
+        super().__init__(groups, {"lr": 1e-3, "betas": betas, "eps": eps, "weight_decay": 0.0})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], torch.Tensor] | None = None) -> torch.Tensor | None:
+        """One step along the gradients that the parameters have; those without one stay."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            beta1, beta2 = group["betas"]
+            for value in group["params"]:
+                if value.grad is None:
+                    continue
+                state = self.state[value]
+                if not state:
+                    state |= {"step": 0, "first": torch.zeros_like(value), "second": torch.zeros_like(value)}
+                state["step"] += 1
+                state["first"].lerp_(value.grad, 1 - beta1)
+                state["second"].mul_(beta2).addcmul_(value.grad, value.grad, value=1 - beta2)
+                spread = (state["second"] / (1 - beta2 ** state["step"])).sqrt_().add_(group["eps"])
+                way = state["first"] / (1 - beta1 ** state["step"]) / spread + group["weight_decay"] * value
+                norm, length = value.norm(), way.norm()
+                # A parameter that starts at zero, such as a bias, could never leave it by steps of its own norm.
+                ratio = torch.where((norm > 0) & (length > 0), norm / length, 1.0)
+                value.sub_(group["lr"] * ratio * way)
+        return loss

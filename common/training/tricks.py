@@ -186,18 +186,10 @@ class LayersConfig:
 
 @dataclass
 class SeedsConfig:
-    """Which seed decides what, and how many are tried. See common/training/seeds.py.
+    """Which seed decides what; unset, it is the unit's. See common/training/seeds.py for what many of them are worth.
 
-    weights, order: seeds of new weights, and of data order and dropout; unset, both are the unit's seed.
-    trials: so many pairs of them are started. keep: that many go on to the end, the others stop after `share` of
-    training. The best of those on the held-out fold is the unit's model.
+    weights: of what starts at random. order: of data order and dropout.
     """
 
     weights: int | None = None
     order: int | None = None
-    trials: int = 1
-    keep: int = 1
-    share: float = 0.3
-
-    def __post_init__(self) -> None:
-        within("seeds", self, trials=(1, MANY), keep=(1, self.trials), share=(0.001, 1))

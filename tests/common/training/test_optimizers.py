@@ -1,10 +1,12 @@
 """Every parameter has one learning rate, by part and by depth, and decay where it belongs."""
 
 import pytest
+import torch
 from torch import nn
 
 from common.training.arguments import TrainingConfig
-from common.training.optimizers import parameter_groups
+from common.training.optimizers import build_optimizer, parameter_groups
+from common.training.tricks import OptimizerConfig
 from tests.common.training.tiny import tagger
 
 CONFIG = TrainingConfig(
@@ -79,3 +81,57 @@ def test_frozen_parameters_are_left_out():
     model = tagger("bert")
     model.get_input_embeddings().weight.requires_grad_(False)
     assert "encoder.embeddings.word_embeddings.weight" not in settings_of(model, CONFIG)
+
+
+def descend(steps: int = 5, **settings) -> torch.Tensor:
+    """A weight after steps of an optimizer on 0.5 * |w|^2 from (3, -4)."""
+    weight = nn.Parameter(torch.tensor([[3.0, -4.0]], dtype=torch.float64))
+    config = TrainingConfig(optimizer=OptimizerConfig(**settings) if settings else None)
+    optimizer = build_optimizer([{"params": [weight], "lr": 0.1, "weight_decay": 0.0}], config)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        (0.5 * weight.square().sum()).backward()
+        optimizer.step()
+    return weight.detach()
+
+
+START = torch.tensor([[3.0, -4.0]], dtype=torch.float64)
+
+
+def test_lookahead_goes_a_share_of_the_way_that_the_inner_optimizer_went():
+    assert torch.allclose(descend(2, lookahead=3, lookahead_alpha=0.5), descend(2))
+    assert torch.allclose(descend(3, lookahead=3, lookahead_alpha=0.25), START + 0.25 * (descend(3) - START), atol=1e-9)
+
+
+def test_lamb_is_its_algorithm():
+    # Adam's first step is the sign of the gradient; LAMB scales it to the norm of the weight, 5, times the rate.
+    assert float((START - descend(1, name="lamb")).norm()) == pytest.approx(0.5, rel=1e-3)
+    weight, first, second = START.numpy().copy(), 0.0, 0.0
+    for step in range(1, 8):
+        first, second = 0.9 * first + 0.1 * weight, 0.999 * second + 0.001 * weight**2
+        way = first / (1 - 0.9**step) / ((second / (1 - 0.999**step)) ** 0.5 + 1e-6)
+        weight = weight - 0.1 * (weight**2).sum() ** 0.5 * way / (way**2).sum() ** 0.5
+    assert torch.allclose(descend(7, name="lamb"), torch.from_numpy(weight), atol=1e-9)
+
+
+def test_radam_has_no_adaptive_rate_in_its_first_steps_and_is_torchs():
+    # With few steps seen the variance is not used: the step is the corrected first moment, here the gradient, itself.
+    assert torch.allclose(START - descend(1, name="radam"), 0.1 * START, atol=1e-6)
+    weight = nn.Parameter(START.clone())
+    optimizer = torch.optim.RAdam([weight], lr=0.1)
+    for _ in range(20):
+        optimizer.zero_grad()
+        (0.5 * weight.square().sum()).backward()
+        optimizer.step()
+    assert torch.allclose(descend(20, name="radam"), weight.detach(), atol=1e-6)
+
+
+def test_adafactor_takes_the_given_rate_and_clips_its_update():
+    # At the first step the factored second moment of one row is its square: the update is the gradient's sign.
+    assert torch.allclose(START - descend(1, name="adafactor"), 0.1 * START.sign(), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["adamw", "adafactor", "lamb", "radam"])
+@pytest.mark.parametrize("lookahead", [0, 2])
+def test_every_optimizer_descends(name, lookahead):
+    assert float(descend(60, name=name, lookahead=lookahead).norm()) < 4.0

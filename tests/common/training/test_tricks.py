@@ -4,14 +4,15 @@ import math
 
 import pytest
 import torch
-from transformers import set_seed
+from transformers import TrainerCallback, set_seed
 
 from common.config import ConfigError, typed
 from common.members.neural import trainer_class
 from common.training.arguments import TrainingConfig, training_arguments
 from common.training.trainer import FoldTrainer
+from common.training.tricks import AveragingConfig
 from tests.common.members.test_neural import Killed, TinyMember, table
-from tests.common.training.tiny import COLLATOR, fast, feature_rows, tagger
+from tests.common.training.tiny import COLLATOR, fast, feature_rows, states, tagger
 
 TRICKS = {
     "fgm": {"adversarial": {"kind": "fgm"}},
@@ -33,7 +34,19 @@ TRICKS = {
     "flooding": {"loss": {"flooding": 50.0}},
     "neftune": {"noise": {"neftune": 5.0}},
     "hype": {"noise": {"hype": 0.01, "hype_kind": "uniform"}},
+    "ema": {"averaging": {"kind": "ema", "decay": 0.9}},
+    "swa": {"averaging": {"kind": "swa", "last": 3, "every": 1}},
+    "adafactor": {"optimizer": {"name": "adafactor"}},
+    "lamb": {"optimizer": {"name": "lamb"}},
+    "radam": {"optimizer": {"name": "radam"}},
+    "lookahead": {"optimizer": {"lookahead": 2}},
+    "mixout": {"layers": {"mixout": 0.3}},
+    "fresh layers, unfreezing": {"layers": {"reinitialise": 1, "unfreeze": 0.7}},
+    "other seeds": {"seeds": {"order": 9, "weights": 8}, "layers": {"reinitialise": 1}},
     "all at once": {
+        "averaging": {"kind": "ema", "decay": 0.5},
+        "optimizer": {"name": "lamb", "lookahead": 2},
+        "layers": {"mixout": 0.1, "unfreeze": 0.5},
         "adversarial": {"kind": "pgd", "steps": 2},
         "loss": {"label_smoothing": 0.1, "r_drop": 0.5, "mixup": 0.4, "contrastive": 0.1, "flooding": 0.1},
         "noise": {"neftune": 1.0, "hype": 1e-3},
@@ -79,7 +92,8 @@ def test_a_resumed_fit_in_half_precision_gives_bit_for_bit_what_an_uninterrupted
 
 @pytest.mark.parametrize(
     ("trick", "kind"),
-    [(trick, "bert") for trick in TRICKS] + [(trick, "recurrent") for trick in ("pgd", "freelb", "gradient penalty")],
+    [(trick, "bert") for trick in TRICKS if {"adversarial", "loss", "noise"} & {*TRICKS[trick]}]
+    + [(trick, "recurrent") for trick in ("pgd", "freelb", "gradient penalty")],
 )
 def test_between_two_steps_weights_are_what_the_optimizer_made_them(tmp_path, trick, kind):
     settings = config(trick, precision="bf16", max_steps=2, schedule="constant", warmup=0.0)
@@ -100,6 +114,34 @@ def test_between_two_steps_weights_are_what_the_optimizer_made_them(tmp_path, tr
     trainer.training_step = watched
     trainer.train()
     assert len(made) == 4 and any(not torch.equal(value, made[3][name]) for name, value in made[0].items())
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_what_is_scored_and_what_is_saved_is_the_average(tmp_path, keep):
+    settings = fast(batch_size=4, epochs=2, keep=keep, averaging=AveragingConfig("swa", last=4, every=1))
+    seen: list[dict[str, torch.Tensor]] = []
+    trained: list[dict[str, torch.Tensor]] = []
+
+    def evaluate(model):
+        seen.append(states(model))
+        return {"score": -len(seen)}  # the first epoch is the best
+
+    set_seed(3)
+    trainer = trainer_class(settings)(tagger("bert"), settings, training_arguments(settings, tmp_path, 3),
+                                      feature_rows(12), COLLATOR, evaluate)  # fmt: skip
+
+    class Watch(TrainerCallback):
+        def on_step_end(self, args, state, control, model=None, **kwargs):
+            trained.append(states(model))
+
+    trainer.add_callback(Watch())
+    trainer.train()
+    name = "classifier.weight"
+    assert len(trained) == 6 and len(seen) == 2
+    # Four snapshots, of steps 3 to 6; the first evaluation comes after the first of them.
+    assert torch.equal(seen[0][name], trained[2][name])
+    assert torch.allclose(seen[1][name], torch.stack([one[name] for one in trained[2:]]).mean(0), atol=1e-6)
+    assert torch.equal(trainer.model.state_dict()[name], seen[0 if keep == "best" else 1][name])
 
 
 def test_a_run_without_tricks_has_the_plain_trainer():
