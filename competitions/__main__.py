@@ -18,6 +18,11 @@ Common keys (a contest's config/default.yaml lists all of them):
   encoder=NAME         a hub id or a local folder         run=NAME            the run's name
   folds=5 seeds=[1,2]  how often to train                 use=[MEMBER,...]    which members
   only=MEMBER/fold-0   one part of the run                smoke=true          a few dozen lines, in FOLDER-smoke
+Tricks, under members.MEMBER.training (common/training/tricks.py lists all of them):
+  adversarial.kind=fgm      pgd freelb awp vat sam           averaging.kind=ema        swa
+  loss.kind=focal           dice cross_entropy               loss.r_drop=1             mixup contrastive flooding ...
+  noise.neftune=5           hype                             layers.mixout=0.1         reinitialise unfreeze
+  optimizer.name=lamb       adafactor radam                  optimizer.lookahead=5     seeds.weights=1 seeds.order=2
 """
 
 import errno
