@@ -15,9 +15,8 @@ class BoostedStacking(Blend):
     """LightGBM trees that refine the mean of the members.
 
     The last part holds the contest's features of each unit, not probabilities; it may have no column.
-    certain: units of which the members' mean is at least this sure keep the mean; between a few hundred pairs and
-        hundreds of thousands of tokens this is what keeps the time bounded, and no tree would turn such a unit.
-        Pairs (one output) are all refined.
+    certain: a unit of several outputs keeps the mean where the mean is at least this sure of one: no tree would turn
+        it, and most tokens are such. Pairs are all refined.
     units: at most this many units are fitted on, evenly spaced. rounds, leaves, learning_rate, leaf_units, l2: of the
         trees: their number, leaves of each, the step, the fewest units of a leaf, the penalty on leaf values.
     model: the trees in LightGBM's text format; empty where there was nothing to tell apart.

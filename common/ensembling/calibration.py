@@ -81,8 +81,7 @@ class Temperature(Calibrated):
 class Isotonic(Calibrated):
     """Each output through the rising steps that fit its frequencies best; outputs then sum to one again.
 
-    Source: Zadrozny and Elkan 2002, "Transforming classifier scores into accurate multiclass probability estimates",
-    sections 3 and 4.
+    Source: Zadrozny and Elkan 2002, "Transforming classifier scores into accurate multiclass probability estimates".
     """
 
     name = "isotonic"

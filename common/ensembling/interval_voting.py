@@ -17,8 +17,8 @@ class IntervalVote(Vote):
 
     support: the share of members that found the entity. bar: what support costs an entity to be taken, chosen by the
     metric between every two numbers of votes. For F1 the best bar is half of the F1 that is reached, which is why half
-    of the votes is rarely best. Source: Lewis 1995, "Evaluating and optimizing autonomous text classification systems",
-    section 4 (the bar); Kleinberg and Tardos 2005, "Algorithm Design", section 6.1 (the scheduling).
+    of the votes is rarely best. Source: Lewis 1995, "Evaluating and optimizing autonomous text classification systems"
+    (the bar); Kleinberg and Tardos 2005, "Algorithm Design", section 6.1 (the scheduling).
     """
 
     name = "interval_vote"

@@ -22,8 +22,8 @@ def bootstrap_scores(counts: np.ndarray, groups: np.ndarray, resamples: int = 20
     rows are drawn together, such as those that share a text: they are not independent. resamples: how many are drawn,
     each with as many groups of rows as there are. seed: of the draw.
     Returns (systems, resamples). Differences between systems are paired: each resample is the same for all.
-    Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", sections 6.1 and 8; Berg-Kirkpatrick et al.
-    2012, "An empirical investigation of statistical significance in NLP", section 2.
+    Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapters 8 and 13; Berg-Kirkpatrick et al.
+    2012, "An empirical investigation of statistical significance in NLP".
     """
     systems, _, *shape = counts.shape
     numbers = np.unique(groups, return_inverse=True)[1]
