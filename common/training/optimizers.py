@@ -56,7 +56,8 @@ def build_optimizer(groups: list[dict[str, Any]], config: TrainingConfig) -> tor
     """
     own, betas = config.optimizer, tuple(config.betas)
     if own is None or (own.name == "adamw" and not own.lookahead):
-        return torch.optim.AdamW(groups, betas=betas)
+        # One pass over the weights in place of one an operation: a tenth of a small model's step.
+        return torch.optim.AdamW(groups, betas=betas, fused=True)
     # Only now: the package is slow to import, and most runs do not need it.
     from pytorch_optimizer import AdaFactor, Lookahead, RAdam
 
@@ -67,22 +68,27 @@ def build_optimizer(groups: list[dict[str, Any]], config: TrainingConfig) -> tor
     elif own.name == "radam":
         optimizer = RAdam(groups, betas=betas, degenerated_to_sgd=True)
     else:
-        optimizer = torch.optim.AdamW(groups, betas=betas)
+        optimizer = torch.optim.AdamW(groups, betas=betas, fused=True)
     return Lookahead(optimizer, k=own.lookahead, alpha=own.lookahead_alpha) if own.lookahead else optimizer
 
 
 class Lamb(torch.optim.Optimizer):
     """Adam whose step, weight decay included, has in each parameter the length lr times the parameter's norm.
 
-    groups: with lr and weight_decay; betas, eps: Adam's. pytorch_optimizer's divides by 1 - beta1^t after it has
-    scaled the step, which makes the first ones ten times too long.
+    groups: parameters, with their own lr and weight_decay where they have any; lr, betas, eps: as Adam's.
+    pytorch_optimizer's divides by 1 - beta1^t after it has scaled the step, which makes the first ones ten times too
+    long.
     Source: You et al. 2020, algorithm 2.
     """
 
     def __init__(
-        self, groups: list[dict[str, Any]], betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-6
+        self,
+        groups: list[dict[str, Any]],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-6,
     ) -> None:
-        super().__init__(groups, {"lr": 1e-3, "betas": betas, "eps": eps, "weight_decay": 0.0})
+        super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": 0.0})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], torch.Tensor] | None = None) -> torch.Tensor | None:

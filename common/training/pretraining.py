@@ -17,6 +17,7 @@ from common.config import ConfigError, nearest
 from common.files import atomic_path
 from common.logs import log, spoken
 from common.training.arguments import precision
+from common.training.optimizers import Lamb
 from common.training.pretraining_rows import HELD_OUT, MaskedRows, Passes
 
 
@@ -166,8 +167,6 @@ class PretrainingTrainer(Trainer):
             ]
             settings: dict[str, Any] = {"lr": self.config.learning_rate, "betas": tuple(self.config.betas)}
             if self.config.optimizer == "lamb":
-                from pytorch_optimizer import Lamb
-
                 self.optimizer = Lamb(groups, **settings)
             else:
                 self.optimizer = torch.optim.AdamW(groups, fused=True, **settings)
