@@ -10,11 +10,13 @@ from typing import Any
 
 import torch
 import transformers
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, PretrainedConfig, PreTrainedModel
 
 import models.nezha  # registers the model type "nezha"
 import models.recurrent  # noqa: F401  registers the model type "recurrent"
+
+KIT = Path(__file__).parents[1]
 
 # Weights of a checkpoint that a base model has no place for, and does not need: what stands on top of the encoder
 # (poolers, language model and discriminator heads, classifiers of a fine-tuned checkpoint), and constant position
@@ -33,6 +35,12 @@ _HARMLESS_MISSING = re.compile(r"(^|\.)(pooler\.|embeddings\.(position_ids|token
 _OLDER_NAMES = {"nezha": {r"^bert\.": "nezha."}}
 
 
+def located(name_or_folder: str | Path) -> str:
+    """The hub id or folder as it is, but a folder of the kit's own, such as models/pretrained, is found from anywhere."""
+    own = KIT / name_or_folder
+    return str(own if not Path(name_or_folder).exists() and own.is_dir() else name_or_folder)
+
+
 def load_encoder(name_or_folder: str | Path, **config_overrides: Any) -> PreTrainedModel:
     """Load a pretrained base model, without pooler where its family allows that.
 
@@ -43,7 +51,7 @@ def load_encoder(name_or_folder: str | Path, **config_overrides: Any) -> PreTrai
     Raises FileNotFoundError if nothing can be found under that name, and ValueError for a configuration that names no
     model type, an override that the configuration does not have, and any missing, unexpected or mismatched weight.
     """
-    name = str(name_or_folder)
+    name = located(name_or_folder)
     dtype = config_overrides.pop("dtype", torch.float32)
     config = load_encoder_config(name, **config_overrides)
     try:
@@ -70,12 +78,30 @@ def load_encoder_config(name_or_folder: str | Path, **config_overrides: Any) -> 
 
     `encoder_from_config` makes a model of the same architecture with random weights of it.
     """
-    config = _load_config(str(name_or_folder))
+    config = _load_config(located(name_or_folder))
     for field, value in config_overrides.items():
         if not hasattr(config, field):
             raise ValueError(f"the configuration of {name_or_folder} ({config.model_type}) has no field {field!r}")
         setattr(config, field, value)
     return config
+
+
+def widen_token_types(encoder: PreTrainedModel, count: int) -> bool:
+    """Gives a pretrained encoder room for `count` token types, so that tokens can be marked by more than their segment.
+
+    Type t starts as a copy of type t modulo those that it had: before any training the marks change nothing.
+    Returns whether the encoder has token types at all; without, it stays as it is.
+    """
+    found = [(module, module.token_type_embeddings) for module in encoder.modules()
+             if isinstance(getattr(module, "token_type_embeddings", None), nn.Embedding)]  # fmt: skip
+    for module, old in found:
+        types = len(old.weight)
+        if types < count:
+            module.token_type_embeddings = nn.Embedding(count, old.embedding_dim).to(old.weight)
+            module.token_type_embeddings.weight.data = old.weight.data[torch.arange(count) % types].clone()
+            module.token_type_embeddings._is_hf_initialized = True
+            encoder.config.type_vocab_size = count
+    return bool(found)
 
 
 # Where families keep the layers between their states and the scores of the vocabulary.
@@ -92,7 +118,7 @@ def masked_lm_head(name_or_folder: str | Path) -> dict[str, Tensor]:
     Returns dense.weight, dense.bias, norm.weight, norm.bias and bias (of the vocabulary), whatever their names in the
     checkpoint; of these only what the checkpoint has, so nothing for one without a head.
     """
-    name = str(name_or_folder)
+    name = located(name_or_folder)
     config = _load_config(name)
     if AutoModelForMaskedLM._model_mapping.get(type(config), None) is None:
         return {}
@@ -148,7 +174,7 @@ def longest_input(source: str | Path | dict) -> int:
         settings = dict(source)
         config = AutoConfig.for_model(settings.pop("model_type"), **settings)
     else:
-        config = _load_config(str(source))
+        config = _load_config(located(source))
     rows = getattr(config, "max_position_embeddings", None)
     # NEZHA says there how long the rows of its pretraining were, and has no table of places.
     if not rows or rows < 0 or config.model_type == "nezha":
@@ -175,7 +201,9 @@ def _load_config(name: str) -> PretrainedConfig:
         raise FileNotFoundError(
             f"{name} has no config.json: expected a folder with config.json, model.safetensors and tokenizer files"
         )
-    looks_local = folder.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1
+    # A folder beside others, such as models/pretrained, is not asked for on the hub.
+    beside = len(folder.parts) == 2 and folder.parent.is_dir()
+    looks_local = folder.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1 or beside
     if not folder.exists() and looks_local and "/" in name:
         raise FileNotFoundError(f"encoder folder {name} does not exist: give an existing folder or a hub id")
     try:

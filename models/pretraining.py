@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
 from transformers.modeling_outputs import ModelOutput
 
-from models.encoders import masked_lm_head
+from models.encoders import located, masked_lm_head
 from models.heads import Head, HeadConfig
 
 HEAD_FILE = "masked_lm_head.safetensors"  # beside the encoder's weights, for who goes on pretraining it
@@ -130,7 +130,7 @@ class MaskedLM(Head):
         name_or_folder: what `load_encoder` loaded; from `save_encoder`, or any masked language model of transformers.
         Returns whether there was one that fits. To go on without costs the encoder: a random head first unlearns it.
         """
-        file = Path(name_or_folder) / HEAD_FILE
+        file = Path(located(name_or_folder)) / HEAD_FILE
         weights = load_file(file) if file.is_file() else masked_lm_head(name_or_folder)
         own = self.state_dict()
         if any(name not in weights or weights[name].shape != own[name].shape for name in HEAD_WEIGHTS):

@@ -36,8 +36,8 @@ class MatcherSettings(EncoderConfig):
     dropout, multi_sample_dropout: of the classifier. max_length: tokens of a pair (cross-encoder) or of each text
     (bi-encoder); never more than the encoder takes. truncation: longest_first, head_tail or balanced; head_share: of a
     cut text, what head_tail keeps from its head.
-    shared_ngrams: a cross-encoder trained from scratch is told, as token types, how long an n-gram of the other text
-    each token is part of, up to this length; 0 turns it off. A pretrained encoder finds out by itself.
+    shared_ngrams: a cross-encoder is told, as token types, how long an n-gram of the other text each token is part of,
+    up to this length; 0 turns it off. A pretrained encoder gets new token types for it, which start as its own two.
     """
 
     interaction: ClassVar[str]
@@ -97,12 +97,12 @@ class MatcherMember(NeuralMember):
 
     def __init__(self, settings: MatcherSettings, tasks: int, seed: int, judge: Judge) -> None:
         super().__init__(settings.training, seed, judge)
-        self.marks = 0 if settings.encoder or settings.interaction != "cross_encoder" else settings.shared_ngrams
-        if self.marks:
-            types = {"type_vocab_size": 2 * (self.marks + 1)}
-            settings = replace(settings, architecture={**settings.architecture, **types})
+        self.marks = settings.shared_ngrams if settings.interaction == "cross_encoder" else 0
+        types = 2 * (self.marks + 1) if self.marks else 0
+        if self.marks and not settings.encoder:
+            settings = replace(settings, architecture={**settings.architecture, "type_vocab_size": types})
         self.settings, self.tasks = settings, tasks
-        self.text = EncoderText(settings, character_tokenizer)
+        self.text = EncoderText(settings, character_tokenizer, types)
         self.idf: torch.Tensor | None = None
 
     # Text

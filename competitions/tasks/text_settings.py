@@ -43,11 +43,12 @@ class EncoderConfig:
 class EncoderText:
     """The vocabulary of one unit: its tokenizer, and what a new encoder's embeddings are made from.
 
-    config: where they come from. make: builds a tokenizer from texts and a minimum frequency.
+    config: where they come from. make: builds a tokenizer from texts and a minimum frequency. token_types: that a
+    pretrained encoder has to have room for; an encoder that knows none takes no notice of them.
     """
 
-    def __init__(self, config: EncoderConfig, make: Callable[[Iterable[Any], int], Any]) -> None:
-        self.config, self.make = config, make
+    def __init__(self, config: EncoderConfig, make: Callable[[Iterable[Any], int], Any], token_types: int = 0) -> None:
+        self.config, self.make, self.token_types = config, make, token_types
         self.tokenizer: Any = None
         self.matrix: np.ndarray | None = None
         self.bigrams: np.ndarray | None = None
@@ -102,11 +103,13 @@ class EncoderText:
 
         Raises ConfigError when it cannot be loaded or made.
         """
-        from models.encoders import encoder_from_config, load_encoder
+        from models.encoders import encoder_from_config, load_encoder, widen_token_types
 
         try:
             if self.config.encoder:
-                return load_encoder(self.config.encoder)
+                encoder = load_encoder(self.config.encoder)
+                widen_token_types(encoder, self.token_types)
+                return encoder
             encoder = encoder_from_config(self._architecture())
         except (OSError, ValueError, TypeError) as error:
             raise ConfigError(f"encoder={self.config.encoder or self.config.architecture}: {error}") from None
@@ -162,8 +165,10 @@ def load_tokenizer(name: str) -> Any:
     """The fast tokenizer of a hub id or folder. Raises ConfigError when there is none."""
     from transformers import AutoTokenizer
 
+    from models.encoders import located
+
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(located(name))
     except (OSError, ValueError) as error:
         why = (str(error).strip().splitlines() or [""])[0]
         raise ConfigError(

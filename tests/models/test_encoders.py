@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertModel
 
-from models.encoders import encoder_from_config, load_encoder
+from models.encoders import encoder_from_config, load_encoder, widen_token_types
 from models.recurrent import RecurrentEncoder
 from tests.models.families import CONFIGS
 
@@ -34,6 +34,21 @@ def test_every_family_loads_its_own_weights_without_pooler(checkpoint: Path, tex
         assert torch.equal(value, names[name]), name
     assert not encoder.training and getattr(encoder, "pooler", None) is None
     assert encoder(**texts).last_hidden_state.shape == (3, 9, 16)
+
+
+def test_new_token_types_start_as_the_old_ones_and_are_kept(checkpoint: Path, texts: dict, tmp_path: Path) -> None:
+    encoder, before = load_encoder(checkpoint), load_encoder(checkpoint)
+    if not widen_token_types(encoder, 6):
+        assert encoder.config.model_type == "deberta-v2"
+        return
+    sides = before.config.type_vocab_size
+    types = torch.arange(9).expand(3, 9) % 6
+    marked = encoder(**texts | {"token_type_ids": types}).last_hidden_state
+    plain = before(**texts | {"token_type_ids": types % sides}).last_hidden_state
+    torch.testing.assert_close(marked, plain)
+    encoder.save_pretrained(tmp_path)
+    again = load_encoder(tmp_path)(**texts | {"token_type_ids": types}).last_hidden_state
+    torch.testing.assert_close(again, marked)
 
 
 def test_padding_changes_no_hidden_state(checkpoint: Path, texts: dict) -> None:
@@ -129,6 +144,18 @@ def test_what_cannot_be_found_is_one_clear_line(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(FileNotFoundError, match="no weights found"):
         load_encoder(tmp_path)
+
+
+def test_a_folder_of_the_kit_is_found_from_anywhere_and_never_asked_for_on_the_hub(
+    bert_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.encoders.KIT", tmp_path / "kit")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    with pytest.raises(FileNotFoundError, match="folder models/pretrained does not exist"):
+        load_encoder("models/pretrained")
+    shutil.copytree(bert_checkpoint, tmp_path / "kit" / "models" / "pretrained")
+    assert load_encoder("models/pretrained").config.model_type == "bert"
 
 
 def test_an_encoder_is_made_from_settings() -> None:

@@ -177,7 +177,7 @@ def test_features_are_as_long_as_allowed_and_the_masks_follow_from_them(tmp_path
     assert set(batch) == {"input_ids_a", "input_ids_b", "attention_mask_a", "attention_mask_b", "task"}
 
 
-def test_shared_ngrams_are_token_types_of_a_new_cross_encoder_only(tmp_path: Path):
+def test_shared_ngrams_are_token_types_of_a_cross_encoder(tmp_path: Path):
     rows = pairs(4)
     rows.loc[0, ["source", "target"]] = ["天地人", "山天地"]
     own = member(CrossEncoderSettings, shared_ngrams=2, min_frequency=1)
@@ -185,7 +185,7 @@ def test_shared_ngrams_are_token_types_of_a_new_cross_encoder_only(tmp_path: Pat
     table, _ = own.features(rows, labelled=False)
     assert table["token_type_ids"][0] == [0, 4, 4, 0, 0, 1, 5, 5, 1]
     assert own.settings.architecture["type_vocab_size"] == 6
-    assert member(CrossEncoderSettings, shared_ngrams=2, encoder="some/encoder").marks == 0
+    assert member(CrossEncoderSettings, shared_ngrams=2, encoder="some/encoder").text.token_types == 6
     assert member(BiEncoderSettings, shared_ngrams=2).marks == 0
 
 
