@@ -36,7 +36,7 @@ _OLDER_NAMES = {"nezha": {r"^bert\.": "nezha."}}
 
 
 def located(name_or_folder: str | Path) -> str:
-    """The hub id or folder as it is, but a folder of the kit's own, such as models/pretrained, is found from anywhere."""
+    """A hub id or folder as it is; a folder of the kit itself, such as models/pretrained, is found from anywhere."""
     own = KIT / name_or_folder
     return str(own if not Path(name_or_folder).exists() and own.is_dir() else name_or_folder)
 
