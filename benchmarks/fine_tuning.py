@@ -23,7 +23,7 @@ from competitions.tasks.matching_members import CrossEncoderSettings, MatcherMem
 from competitions.tasks.tagging_members import TaggerMember, TaggerSettings
 from competitions.tasks.text_settings import EncoderConfig, EncoderText, load_tokenizer
 from models.classifiers import Classifier
-from models.encoders import encoder_from_config, load_encoder, load_encoder_config
+from models.encoders import encoder_from_config, load_encoder, load_encoder_config, widen_token_types
 
 DROPOUT = 0.1
 
@@ -77,11 +77,14 @@ def build_member(task: Task, names: tuple[str, ...], text: "StartText", seed: in
         member = TaggerMember(settings, LabelScheme(names, "BIOES"), seed, _no_judge)
     elif task.kind == "matching":
         settings = CrossEncoderSettings(
-            max_length=recipe.max_length, task_handling="none", pooling=recipe.pooling, training=training
-        )
+            max_length=recipe.max_length, task_handling="none", pooling=recipe.pooling,
+            shared_ngrams=recipe.shared_ngrams, encoder=text.config.encoder, training=training,
+        )  # fmt: skip
         member = MatcherMember(settings, 1, seed, _no_judge)
     else:
         member = ClassifierMember(recipe, names, task.kind == "inference", seed)
+    if hasattr(member, "text"):
+        text.token_types = member.text.token_types
     member.text = text
     return member
 
@@ -111,6 +114,7 @@ class StartText(EncoderText):
             encoder = load_encoder(name, **dropout)
         else:
             encoder = encoder_from_config(load_encoder_config(name, dtype=torch.float32, **dropout))
+        widen_token_types(encoder, self.token_types)
         if not torch.cuda.is_available():
             # On short rows a CPU is half as fast again without the fused kernel.
             encoder.set_attn_implementation("eager")

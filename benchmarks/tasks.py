@@ -18,7 +18,8 @@ from common.evaluation.metrics import binary_f1, entity_f1
 class Recipe:
     """How an encoder is fine-tuned: fixed before the first run, the same for every start.
 
-    epochs, batch_size, learning_rate (of the encoder), head_learning_rate, pooling: see TrainingConfig, MatcherConfig.
+    epochs, batch_size, learning_rate (of the encoder), head_learning_rate: see TrainingConfig. pooling, shared_ngrams
+    (of pairs that may match): see MatcherSettings.
     max_length: tokens; longer texts and pairs are cut, tagged lines become windows.
     """
 
@@ -28,6 +29,7 @@ class Recipe:
     head_learning_rate: float = 1e-3
     batch_size: int = 32
     pooling: str = "mean"
+    shared_ngrams: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,12 @@ TASKS = {
     "lcqmc": Task(
         "LCQMC dev, 5 folds", "matching", "accuracy",
         lambda root: datasets.read_pairs(root / "matching/lcqmc/dev.tsv"),
-        Recipe(3, 64), 0.868,
+        Recipe(3, 64, shared_ngrams=3), 0.868,
     ),
     "bq": Task(
         "BQ dev, 5 folds", "matching", "accuracy",
         lambda root: datasets.read_pairs(root / "matching/bq_corpus/dev.tsv"),
-        Recipe(3, 64), 0.837,
+        Recipe(3, 64, shared_ngrams=3), 0.837,
     ),
     "ocnli": Task(
         "OCNLI train.10k, 5 folds", "inference", "accuracy",
@@ -80,7 +82,7 @@ TASKS = {
     "sohu": Task(
         "Sohu short-short A pairs, 5 folds", "matching", "f1",
         lambda root: datasets.read_topic_pairs(_files(root / "sohu2021/短短匹配A类", "train.txt", "valid.txt")),
-        Recipe(4, 192, batch_size=16),
+        Recipe(6, 192, shared_ngrams=3),
     ),
     "people_daily": Task(
         "People's Daily NER dev, 5 folds", "tagging", "entity_f1",

@@ -23,8 +23,8 @@ class TrainingConfig:
     """How a torch model is trained.
 
     epochs: passes over the rows. batch_size: rows a step on one device. accumulation: batches a step.
-    learning_rate: of the encoder; recurrent_learning_rate, head_learning_rate: of the recurrent layers, and of heads
-    and CRF.
+    learning_rate: of the encoder, 0: by its width, 2e-5 at 768 and 1.8e-4 at 256 (`optimizers.rate_by_width`);
+    recurrent_learning_rate, head_learning_rate: of the recurrent layers, and of heads and CRF.
     layer_decay: factor on the encoder's rate for each layer further down (1 turns it off). weight_decay,
     betas: AdamW's.
     warmup: share of steps. schedule: linear, cosine, constant or plateau (halved after an epoch without gain).
@@ -41,7 +41,7 @@ class TrainingConfig:
     epochs: float = 3
     batch_size: int = 32
     accumulation: int = 1
-    learning_rate: float = 2e-5
+    learning_rate: float = 0.0
     recurrent_learning_rate: float = 1e-3
     head_learning_rate: float = 1e-3
     layer_decay: float = 1.0
@@ -107,7 +107,7 @@ def training_arguments(config: TrainingConfig, folder: Path, seed: int) -> "Trai
         max_steps=config.max_steps or -1,
         per_device_train_batch_size=config.batch_size,
         gradient_accumulation_steps=config.accumulation,
-        learning_rate=config.learning_rate,
+        learning_rate=config.learning_rate or 2e-5,  # of no group: create_optimizer has the rates
         weight_decay=config.weight_decay,
         warmup_steps=0 if plateau else config.warmup,
         lr_scheduler_type="reduce_lr_on_plateau" if plateau else config.schedule,

@@ -21,7 +21,7 @@ def parameter_groups(model: nn.Module, config: TrainingConfig, part_of: Callable
     Source of layer-wise decay: Howard and Ruder 2018, section 3.2.
     """
     rates = {
-        "encoder": config.learning_rate,
+        "encoder": config.learning_rate or rate_by_width(_width(model)),
         "recurrent": config.recurrent_learning_rate,
         "head": config.head_learning_rate,
     }
@@ -37,6 +37,19 @@ def parameter_groups(model: nn.Module, config: TrainingConfig, part_of: Callable
         decay = config.weight_decay if value.ndim > 1 else 0.0
         groups.setdefault((rate, decay), []).append(value)
     return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
+
+
+def rate_by_width(width: int) -> float:
+    """A learning rate to fine-tune a pretrained encoder with, by the size of its hidden states.
+
+    2e-5 at 768, as published for BERT-base, and by the square of the width elsewhere: 1e-5 at 1024, 8e-5 at 384, 2e-4
+    at 256, which is what published large and small encoders are fine-tuned with; never above 1e-3.
+    """
+    return min(2e-5 * (768 / width) ** 2, 1e-3)
+
+
+def _width(model: nn.Module) -> int:
+    return getattr(getattr(getattr(model, "config", None), "encoder", None), "hidden_size", 768)
 
 
 def depth_of(name: str) -> int | None:

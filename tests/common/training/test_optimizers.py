@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from common.training.arguments import TrainingConfig
-from common.training.optimizers import build_optimizer, parameter_groups
+from common.training.optimizers import build_optimizer, parameter_groups, rate_by_width
 from common.training.tricks import OptimizerConfig
 from tests.common.training.tiny import tagger
 
@@ -36,6 +36,14 @@ def test_each_parameter_is_in_one_group(kind, head, decay):
     assert len(found) > 10
     groups = parameter_groups(model, config, model.part_of)
     assert len({(group["lr"], group["weight_decay"]) for group in groups}) == len(groups)
+
+
+def test_without_a_rate_the_encoders_width_decides():
+    assert rate_by_width(768) == 2e-5 and rate_by_width(8) == 1e-3
+    assert rate_by_width(1024) < rate_by_width(768) < rate_by_width(384) == 8e-5 < rate_by_width(256)
+    model = tagger("bert", head="crf")
+    found = settings_of(model, TrainingConfig(layer_decay=1.0))
+    assert found["encoder.embeddings.word_embeddings.weight"][0] == rate_by_width(model.config.encoder.hidden_size)
 
 
 def test_rates_fall_from_layer_to_layer_down_to_the_embeddings():
