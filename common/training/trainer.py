@@ -15,8 +15,9 @@ from transformers.integrations import TensorBoardCallback
 
 from common.logs import log
 from common.training.arguments import TrainingConfig, precision
-from common.training.batching import Collator, LengthGroupedSampler, prediction_batches
+from common.training.batching import Collator, LengthGroupedSampler
 from common.training.optimizers import build_optimizer, parameter_groups
+from common.training.prepared_text import PreparedText, rows_of
 
 Evaluate = Callable[[nn.Module], dict[str, float]]
 
@@ -117,7 +118,7 @@ def measure_step(model: nn.Module, rows: Dataset, collator: Collator, config: Tr
     model.train()
     for _ in range(steps):
         places = random.choice(len(rows), min(config.batch_size, len(rows)), replace=False)
-        batch = {key: value.to(device) for key, value in collator(_rows_of(features, places)).items()}
+        batch = {key: value.to(device) for key, value in collator(rows_of(features, places)).items()}
         started = time.time()
         with torch.autocast(device.type, dtype=dtype, enabled=any(half.values())):
             loss = model(**batch).loss
@@ -129,29 +130,18 @@ def measure_step(model: nn.Module, rows: Dataset, collator: Collator, config: Tr
 
 
 @torch.inference_mode()
-def predict_rows(model: nn.Module, rows: Dataset, collator: Collator, forward: Callable[..., Any],
-                 tokens: int = 16_384) -> list[Any]:  # fmt: skip
-    """What `forward(model, batch)` gives for every row, in the order of `rows`.
+def predict_rows(model: nn.Module, text: PreparedText, forward: Callable[..., Any]) -> list[Any]:
+    """What `forward(model, batch)` gives for every feature of `text`, in its order.
 
-    rows: features with a column `length`. forward: returns one item a row of the batch (already off the device).
-    tokens: padded tokens a batch.
+    forward: returns one item a feature of the batch (already off the device).
     """
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
-    lengths = np.asarray(rows["length"])
-    results: list[Any] = [None] * len(rows)
-    features = rows.remove_columns("length")
-    for places in prediction_batches(lengths, tokens):
-        batch = collator(_rows_of(features, places))
-        for place, item in zip(
-            places, forward(model, {key: value.to(device) for key, value in batch.items()}), strict=True
-        ):
+    results: list[Any] = [None] * len(text)
+    for places, batch in text:
+        outputs = forward(model, {key: value.to(device) for key, value in batch.items()})
+        for place, item in zip(places, outputs, strict=True):
             results[place] = item
     model.train(was_training)
     return results
-
-
-def _rows_of(features: Dataset, places: np.ndarray) -> list[dict[str, Any]]:
-    columns = features[places.tolist()]
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]

@@ -9,6 +9,7 @@ from torch.utils.data import SequentialSampler
 from transformers import TrainerCallback, set_seed
 
 from common.training.arguments import TrainingConfig, training_arguments
+from common.training.prepared_text import PreparedText
 from common.training.trainer import FoldTrainer, predict_rows
 from tests.common.training.tiny import COLLATOR, accuracy, fast, feature_rows, states, tagger
 
@@ -181,12 +182,12 @@ def test_predictions_come_in_the_order_of_rows_whatever_the_batches():
         return [row[:length] for row, length in zip(logits, lengths, strict=True)]
 
     sizes: list[int] = []
-    found = predict_rows(model, rows, COLLATOR, forward, tokens=40)
+    found = predict_rows(model, PreparedText(rows, COLLATOR, tokens=40), forward)
     assert model.training and max(sizes) <= 40 and len(sizes) > 3
-    alone = [predict_rows(model, rows.select([place]), COLLATOR, forward)[0] for place in range(30)]
+    alone = [predict_rows(model, PreparedText(rows.select([place]), COLLATOR), forward)[0] for place in range(30)]
     for one, other, length in zip(found, alone, rows["length"], strict=True):
         assert one.shape == other.shape == (length, 3) and np.allclose(one, other, atol=1e-5)
 
 
 def test_no_rows_have_no_predictions():
-    assert predict_rows(tagger(), feature_rows(3).select([]), COLLATOR, lambda model, batch: []) == []
+    assert predict_rows(tagger(), PreparedText(feature_rows(3).select([]), COLLATOR), lambda model, batch: []) == []
