@@ -132,6 +132,8 @@ class NeuralMember(ABC):
         model = self.build_model().to("cuda" if torch.cuda.is_available() else "cpu")
         step = measure_step(model, table, self.collator(), self.training)
         batches = rows * len(table) / len(sample) / self.training.batch_size
+        if self.training.batch_tokens:
+            batches = rows * sum(table["length"]) / len(sample) / self.training.batch_tokens
         steps = self.training.max_steps * self.training.accumulation or self.training.epochs * batches
         # An epoch ends with a forward pass, a third of a step, over the held-out fold: a quarter of the rows for five.
         return step * steps * 1.1, 4 * sum(parameter.numel() for parameter in model.parameters())
