@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from models.crf_kernels import MOST_TAGS, kernels
+
 # Scaled probabilities stay representable while any tag is reachable within four steps (BIO and BIOES need at most
 # three) and each step costs less than this many nats: 4 * 150 < 708, where a double underflows. Beyond it: log space.
 _SCALED_LIMIT = 150.0
@@ -71,21 +73,49 @@ def forward_backward(
     The backward pass is the forward pass of the mirrored sequence over the transposed transitions, so that both run
     in one loop. emissions (length, batch, tags); start, transitions, end: -inf where forbidden; inside (length, batch).
     """
+    emissions = emissions.masked_fill(~inside[..., None], 0.0)
+    tops = emissions.amax(-1, keepdim=True)
+    spread = (
+        (tops[..., 0] - emissions.amin(-1)).amax() + _spread(transitions) + torch.maximum(_spread(start), _spread(end))
+    )
+    scaled = emissions.dtype == torch.float64 and spread < _SCALED_LIMIT
+    if scaled and compiled(emissions):
+        return _compiled(emissions - tops, tops, start, transitions, end, inside)
     steps = torch.arange(len(emissions), device=emissions.device)[:, None]
     mirror = torch.where(inside, inside.sum(0) - 1 - steps, steps)[..., None].expand_as(emissions)
-    emissions = emissions.masked_fill(~inside[..., None], 0.0)
     both = torch.stack([emissions, emissions.gather(0, mirror)], dim=1)
     ends = torch.stack([start, end])
     step = torch.stack([transitions, transitions.T])
-    spread = (both.amax(-1) - both.amin(-1)).amax() + _spread(transitions) + torch.maximum(_spread(start), _spread(end))
-    run = _scaled if emissions.dtype == torch.float64 and spread < _SCALED_LIMIT else _logarithmic
-    partition, marginals, pairs = run(both, ends, step, mirror, inside)
-    return partition, marginals, pairs
+    return (_scaled if scaled else _logarithmic)(both, ends, step, mirror, inside)
+
+
+def compiled(emissions: Tensor) -> bool:
+    """Whether the compiled recursions take these emissions: on the CPU, of few tags, with numba."""
+    return emissions.device.type == "cpu" and emissions.shape[-1] <= MOST_TAGS and kernels() is not None
 
 
 def _spread(scores: Tensor) -> Tensor:
     forbidden = scores == -torch.inf
     return scores.amax() - scores.masked_fill(forbidden, torch.inf).amin()
+
+
+def _compiled(
+    shifted: Tensor, tops: Tensor, start: Tensor, transitions: Tensor, end: Tensor, inside: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`forward_backward` of emissions less their tops (length, batch, 1) by the compiled recursions."""
+    _, batch, size = shifted.shape
+    lengths = inside.sum(0)
+    highest = [scores.amax() for scores in (start, transitions, end)]
+    matrix, first, last = (
+        (scores - top).exp_().contiguous().numpy()
+        for scores, top in zip((transitions, start, end), (highest[1], highest[0], highest[2]), strict=True)
+    )
+    marginals = torch.zeros(shifted.shape, dtype=shifted.dtype)
+    pairs, logs = shifted.new_empty(batch, size, size), shifted.new_empty(batch)
+    factors = shifted.exp_().contiguous().numpy()
+    kernels().posteriors(factors, matrix, first, last, lengths.numpy(), marginals.numpy(), pairs.numpy(), logs.numpy())
+    partition = logs + tops[..., 0].sum(0) + highest[0] + highest[2] + (lengths - 1) * highest[1]
+    return partition, marginals, pairs
 
 
 def _scaled(both: Tensor, ends: Tensor, step: Tensor, mirror: Tensor, inside: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -141,6 +171,11 @@ def _logarithmic(
 
 def viterbi(emissions: Tensor, start: Tensor, transitions: Tensor, end: Tensor, inside: Tensor) -> Tensor:
     """Best tags (length, batch); what lies outside is to be cut off. Steps loop, sequences do not."""
+    if compiled(emissions):
+        paths = torch.zeros(emissions.shape[1::-1], dtype=torch.long)
+        scores = (each.contiguous().numpy() for each in (emissions, start, transitions, end))
+        kernels().best_path(*scores, inside.sum(0).numpy(), paths.numpy())
+        return paths.T
     scores, origins = [start + emissions[0]], []
     for emission in emissions[1:].unbind(0):
         best, origin = (scores[-1][:, :, None] + transitions).max(dim=1)

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from common.files import write_json
 from common.training.arguments import TrainingConfig, training_arguments
 from common.training.batching import Collator
 from common.training.layers import reinitialise
+from common.training.prepared_text import PreparedText, SharedText
 from common.training.trainer import FoldTrainer, measure_step, predict_rows
 
 Judge = Callable[[pd.DataFrame, Scores], dict[str, float]]
@@ -38,6 +39,7 @@ class NeuralMember(ABC):
     def __init__(self, training: TrainingConfig, seed: int, judge: Judge) -> None:
         self.training, self.seed, self.judge = training, seed, judge
         self.model: nn.Module | None = None
+        self._shared: SharedText | None = None
 
     @abstractmethod
     def fit_text(self, train: pd.DataFrame, unlabelled: Iterable[Any], folder: Path) -> None:
@@ -61,6 +63,14 @@ class NeuralMember(ABC):
     @abstractmethod
     def features(self, rows: pd.DataFrame, labelled: bool) -> tuple[Dataset, np.ndarray]:
         """The feature table of rows, with a column `length` in tokens, and which row each feature belongs to."""
+
+    def text_key(self) -> Hashable:
+        """All that decides the features of unlabelled rows; members of equal keys share them. None: never shared."""
+        return None
+
+    def share_text(self, shared: SharedText) -> None:
+        """Takes features from there. shared: belongs to one table of rows, the only one that is scored from now on."""
+        self._shared = shared
 
     @abstractmethod
     def collator(self) -> Collator:
@@ -91,10 +101,10 @@ class NeuralMember(ABC):
         model = self.build_model()
         if self.training.layers:
             reinitialise(model, self.training.layers.reinitialise)
-        held_features = self.features(held_out, labelled=False)
+        held_text = self._prepare(held_out)
 
         def evaluate(model: nn.Module) -> dict[str, float]:
-            scores = self._scores(model, held_out, *held_features)
+            scores = self._scores(model, held_out, held_text)
             return self.judge(held_out, Scores.of(held_out["id"].tolist(), scores))
 
         trainer = trainer_class(self.training)(model, self.training, arguments, table, self.collator(), evaluate)
@@ -122,13 +132,16 @@ class NeuralMember(ABC):
         model = self.build_model().to("cuda" if torch.cuda.is_available() else "cpu")
         step = measure_step(model, table, self.collator(), self.training)
         batches = rows * len(table) / len(sample) / self.training.batch_size
+        if self.training.batch_tokens:
+            batches = rows * sum(table["length"]) / len(sample) / self.training.batch_tokens
         steps = self.training.max_steps * self.training.accumulation or self.training.epochs * batches
         # An epoch ends with a forward pass, a third of a step, over the held-out fold: a quarter of the rows for five.
         return step * steps * 1.1, 4 * sum(parameter.numel() for parameter in model.parameters())
 
     def scores(self, rows: pd.DataFrame) -> np.ndarray | list[np.ndarray]:
         """Probabilities of rows; see Member."""
-        return self._scores(self.model, rows, *self.features(rows, labelled=False))
+        shared = self._shared or SharedText()
+        return self._scores(self.model, rows, shared.get(self.text_key(), lambda: self._prepare(rows)))
 
     def restore(self, folder: Path) -> "NeuralMember":
         """Loads what `fit` saved."""
@@ -137,8 +150,12 @@ class NeuralMember(ABC):
         self.model = self.load_model(folder / "model").to("cuda" if torch.cuda.is_available() else "cpu").eval()
         return self
 
-    def _scores(self, model: nn.Module, rows: pd.DataFrame, table: Dataset, owners: np.ndarray):
-        return self.collect(predict_rows(model, table, self.collator(), self.forward), owners, rows)
+    def _prepare(self, rows: pd.DataFrame) -> PreparedText:
+        table, owners = self.features(rows, labelled=False)
+        return PreparedText(table, self.collator(), owners)
+
+    def _scores(self, model: nn.Module, rows: pd.DataFrame, text: PreparedText):
+        return self.collect(predict_rows(model, text, self.forward), text.owners, rows)
 
 
 def trainer_class(training: TrainingConfig) -> type[FoldTrainer]:

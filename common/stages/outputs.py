@@ -75,13 +75,22 @@ def predict_rows(contest: Contest, run: Run, recipe: dict[str, Any], rows) -> li
     """Predictions of new rows by a run's blend: every unit of its members scores them, then as `ensemble` combined."""
     from tqdm import tqdm
 
-    outputs: dict[str, list[tuple]] = {}
-    for unit in tqdm(
-        [unit for unit in run.units() if unit.member in recipe["members"]], desc="predict", unit="model", disable=None
-    ):
+    from common.training.prepared_text import SharedText
+
+    units = [unit for unit in run.units() if unit.member in recipe["members"]]
+    shared, found = SharedText(), {}
+    # Seeds of a fold have one vocabulary: they come after each other, so that the text is made ready once for them.
+    members = contest.config.use
+    in_turn = sorted(units, key=lambda unit: (members.index(unit.member), unit.fold))
+    for unit in tqdm(in_turn, desc="predict", unit="model", disable=None):
         member = contest.build_member(unit.member, unit.seed).restore(run.unit_folder(unit))
+        if share_text := getattr(member, "share_text", None):
+            share_text(shared)
         scores = Scores.of(rows["id"].tolist(), member.scores(rows))
-        outputs.setdefault(unit.member, []).append((scores, emissions_of(member, rows), run.unit_folder(unit)))
+        found[unit] = (scores, emissions_of(member, rows), run.unit_folder(unit))
+    outputs: dict[str, list[tuple]] = {}
+    for unit in units:
+        outputs.setdefault(unit.member, []).append(found[unit])
     parts = [contest.average_units(name, *map(list, zip(*outputs[name], strict=True))) for name in recipe["members"]]
     blend = restore(recipe["blend"], kinds_of(contest.blends().values()))
     return contest.decode(rows, blend.apply(Extended(contest, rows)(parts, blend)), recipe["decision"])

@@ -32,6 +32,7 @@ class TrainingConfig:
     GPU), fp32, bf16 or fp16.
     keep: best (the epoch with the best held-out metric) or last. patience: epochs without gain before stopping, 0
     never.
+    batch_tokens: instead of batch_size, the padded tokens of a batch, so that batches of short rows hold more of them.
     group_by_length: batches of rows of like length. gradient_checkpointing: less memory for more time.
     max_steps: stop after this many steps (0 leaves it to epochs).
     adversarial, loss, noise, averaging, optimizer, layers, seeds: the tricks, see common/training/tricks.py; unset is
@@ -56,6 +57,7 @@ class TrainingConfig:
     group_by_length: bool = True
     gradient_checkpointing: bool = False
     max_steps: int = 0
+    batch_tokens: int | None = None
     # None and not a group of zeros: a unit that was finished before a trick existed is then still the same unit.
     adversarial: AdversarialConfig | None = None
     loss: LossConfig | None = None
@@ -75,6 +77,8 @@ class TrainingConfig:
         ):
             if (value := getattr(self, key)) not in allowed:
                 raise ConfigError(f"training.{key} is {value!r}{nearest(value, allowed)}")
+        if self.batch_tokens is not None and self.batch_tokens <= 0:
+            raise ConfigError(f"training.batch_tokens is {self.batch_tokens}: expected a number above 0, or null")
         for key in ("epochs", "batch_size", "accumulation"):
             if getattr(self, key) <= 0:
                 raise ConfigError(f"training.{key} is {getattr(self, key)}: expected a number above 0")

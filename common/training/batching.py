@@ -69,6 +69,46 @@ class LengthGroupedSampler(Sampler[int]):
         return iter(np.concatenate([*(full[place] for place in places), *rest]).tolist() if batches else [])
 
 
+class TokenBatchSampler(Sampler[list[int]]):
+    """Batches of at most `tokens` padded tokens, rows of like length together, in random order.
+
+    lengths: (rows,) tokens. tokens: padded tokens of a batch; a longer row is a batch of its own. seed: as for
+    `LengthGroupedSampler`. epochs: after so many the orders come again; every one of them has as many batches as the
+    one that needs most, so that a schedule can count steps.
+    pool: batches that are sorted together; more means less padding and less randomness.
+    """
+
+    def __init__(self, lengths: Sequence[int], tokens: int, seed: int, epochs: int = 1, pool: int = 50) -> None:
+        self.lengths, self.tokens, self.seed, self.pool = np.asarray(lengths), tokens, seed, pool
+        self.epochs, self.epoch = max(1, epochs), 0
+        self.steps = max(len(self._cut(epoch)) for epoch in range(self.epochs))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[list[int]]:
+        epoch = self.epoch % self.epochs
+        batches = self._cut(epoch)
+        # Orders differ by a few batches: of those that lack some, the batches of most rows are halved.
+        while len(batches) < self.steps:
+            largest = max(range(len(batches)), key=lambda place: len(batches[place]))
+            half = len(batches[largest]) // 2
+            batches[largest : largest + 1] = [batches[largest][:half], batches[largest][half:]]
+        places = np.random.default_rng((self.seed, epoch, 1)).permutation(len(batches))
+        return iter([batches[place].tolist() for place in places])
+
+    def _cut(self, epoch: int) -> list[np.ndarray]:
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.lengths))
+        chunks = np.cumsum(self.lengths[order]) // (self.tokens * self.pool)
+        cuts = np.flatnonzero(np.diff(chunks)) + 1
+        return [rows[part] for rows in np.split(order, cuts) for part in prediction_batches(self.lengths[rows],
+                self.tokens)]  # fmt: skip
+
+
 def prediction_batches(lengths: Sequence[int], tokens: int) -> list[np.ndarray]:
     """Row indices cut into batches of at most `tokens` padded tokens, like lengths together, longest first.
 

@@ -1,5 +1,6 @@
 """The Trainer of transformers with the kit's batches, learning rates and metric; its loop is untouched."""
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,15 +10,19 @@ import numpy as np
 import torch
 from datasets import Dataset
 from torch import nn
+from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.integrations import TensorBoardCallback
 
+from common.config import ConfigError
 from common.logs import log
 from common.training.arguments import TrainingConfig, precision
-from common.training.batching import Collator, LengthGroupedSampler, prediction_batches
+from common.training.batching import Collator, LengthGroupedSampler, TokenBatchSampler
 from common.training.optimizers import build_optimizer, parameter_groups
+from common.training.prepared_text import PreparedText, rows_of
 
+ORDERS = 16  # epochs with an order of their own where nobody knows how many there will be
 Evaluate = Callable[[nn.Module], dict[str, float]]
 
 
@@ -47,6 +52,18 @@ class FoldTrainer(Trainer):
         # Without grouping, every length counts as the same and the order is simply random.
         lengths = self.row_lengths if self.config.group_by_length else np.zeros_like(self.row_lengths)
         return LengthGroupedSampler(lengths, batch, self.args.seed)
+
+    def get_train_dataloader(self) -> DataLoader:
+        if not self.config.batch_tokens:
+            return super().get_train_dataloader()
+        if self.args.world_size > 1:
+            raise ConfigError("training.batch_tokens: under torchrun batches are counted in rows: set batch_size")
+        epochs = ORDERS if self.config.max_steps else math.ceil(self.config.epochs)
+        sampler = TokenBatchSampler(self.row_lengths, self.config.batch_tokens, self.args.seed, epochs)
+        return self.accelerator.prepare(
+            DataLoader(self.train_dataset, batch_sampler=sampler, collate_fn=self.data_collator,
+                       pin_memory=self.args.dataloader_pin_memory)
+        )  # fmt: skip
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         # A run that was cut off after it had lost its patience would take a step before it looked.
@@ -111,13 +128,16 @@ def measure_step(model: nn.Module, rows: Dataset, collator: Collator, config: Tr
     rows: features with a column `length`, of which random batches are made. The model's gradients are cleared after it.
     """
     device = next(model.parameters()).device
+    size = config.batch_size
+    if config.batch_tokens:
+        size = max(1, round(config.batch_tokens / np.mean(rows["length"])))
     random, features, times = np.random.default_rng(0), rows.remove_columns("length"), []
     half = precision(config.precision)
     dtype = torch.bfloat16 if half["bf16"] else torch.float16
     model.train()
     for _ in range(steps):
-        places = random.choice(len(rows), min(config.batch_size, len(rows)), replace=False)
-        batch = {key: value.to(device) for key, value in collator(_rows_of(features, places)).items()}
+        places = random.choice(len(rows), min(size, len(rows)), replace=False)
+        batch = {key: value.to(device) for key, value in collator(rows_of(features, places)).items()}
         started = time.time()
         with torch.autocast(device.type, dtype=dtype, enabled=any(half.values())):
             loss = model(**batch).loss
@@ -129,29 +149,18 @@ def measure_step(model: nn.Module, rows: Dataset, collator: Collator, config: Tr
 
 
 @torch.inference_mode()
-def predict_rows(model: nn.Module, rows: Dataset, collator: Collator, forward: Callable[..., Any],
-                 tokens: int = 16_384) -> list[Any]:  # fmt: skip
-    """What `forward(model, batch)` gives for every row, in the order of `rows`.
+def predict_rows(model: nn.Module, text: PreparedText, forward: Callable[..., Any]) -> list[Any]:
+    """What `forward(model, batch)` gives for every feature of `text`, in its order.
 
-    rows: features with a column `length`. forward: returns one item a row of the batch (already off the device).
-    tokens: padded tokens a batch.
+    forward: returns one item a feature of the batch (already off the device).
     """
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
-    lengths = np.asarray(rows["length"])
-    results: list[Any] = [None] * len(rows)
-    features = rows.remove_columns("length")
-    for places in prediction_batches(lengths, tokens):
-        batch = collator(_rows_of(features, places))
-        for place, item in zip(
-            places, forward(model, {key: value.to(device) for key, value in batch.items()}), strict=True
-        ):
+    results: list[Any] = [None] * len(text)
+    for places, batch in text:
+        outputs = forward(model, {key: value.to(device) for key, value in batch.items()})
+        for place, item in zip(places, outputs, strict=True):
             results[place] = item
     model.train(was_training)
     return results
-
-
-def _rows_of(features: Dataset, places: np.ndarray) -> list[dict[str, Any]]:
-    columns = features[places.tolist()]
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]

@@ -155,6 +155,11 @@ class MatcherMember(NeuralMember):
                 log.info(f"  max_length={limit[0]}: {cut}")
         return Dataset.from_dict(columns), np.arange(len(rows))
 
+    def text_key(self) -> tuple[Any, ...]:
+        own = self.settings
+        limit = min(own.max_length, self.text.positions())
+        return ("pairs", own.interaction, limit, own.truncation, own.head_share, self.marks, self.text.key())
+
     def collator(self) -> Collator:
         padding = self.text.tokenizer.pad_token_id or 0
         return PairCollator({"input_ids": padding, "input_ids_a": padding, "input_ids_b": padding, "token_type_ids": 0})

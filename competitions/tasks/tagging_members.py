@@ -164,6 +164,10 @@ class TaggerMember(NeuralMember):
             tags.append(own)
         return {"labels": tags}
 
+    def text_key(self) -> tuple[Any, ...]:
+        limit = min(self.settings.max_length, self.text.positions())
+        return ("words", limit, self.settings.overlap, self.text.key())
+
     def collator(self) -> Collator:
         return Collator({"input_ids": self.text.tokenizer.pad_token_id or 0, "attention_mask": 0, "word_positions": -1,
                          "labels": IGNORED, "start_labels": IGNORED, "end_labels": IGNORED,

@@ -1,5 +1,6 @@
 """Settings that every neural member shares: where its encoder and its vocabulary come from."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,6 +89,11 @@ class EncoderText:
         self.positions()
         if self.config.encoder:
             load_tokenizer(self.config.encoder)
+
+    def key(self) -> str:
+        """A fingerprint of what turns text into ids: equal for tokenizers of equal content, wherever they stand."""
+        content = [self.tokenizer.backend_tokenizer.to_str(), str(self.tokenizer.special_tokens_map)]
+        return hashlib.sha256("\n".join(content).encode()).hexdigest()
 
     def positions(self) -> int:
         """The longest input that the encoder takes, in tokens."""

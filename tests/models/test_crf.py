@@ -1,5 +1,6 @@
 """The CRF is torchcrf's, never takes what is forbidden, and its marginals are those of enumerating every sequence."""
 
+import sys
 from itertools import product
 
 import pytest
@@ -9,7 +10,9 @@ import torchcrf
 from common.text.labels import LabelScheme
 from models import forward_backward
 from models.crf import CRF, average_crfs
+from models.crf_kernels import MOST_TAGS, kernels
 
+RECURSIONS = ["compiled", "scaled", "log-space"]
 DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
 
 
@@ -38,6 +41,13 @@ def constrained(types: tuple[str, ...] = ("a", "b"), scheme: str = "BIO") -> tup
     for parameter in crf.parameters():
         torch.nn.init.normal_(parameter)
     return crf.forbid(*(torch.from_numpy(~allowed) for allowed in labels.allowed())), labels
+
+
+def compute_by(recursions: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if recursions != "compiled":
+        monkeypatch.setattr(forward_backward, "kernels", lambda: None)
+    if recursions == "log-space":
+        monkeypatch.setattr(forward_backward, "_SCALED_LIMIT", -1.0)
 
 
 def enumerate_paths(crf: CRF, emissions: torch.Tensor) -> dict[tuple[int, ...], torch.Tensor]:
@@ -86,13 +96,12 @@ def test_decode_is_torchcrfs(batch_first: bool, device: str) -> None:
     assert own.decode(emissions) == reference.decode(emissions)
 
 
-@pytest.mark.parametrize("limit", [None, -1.0], ids=["scaled", "log-space"])
+@pytest.mark.parametrize("recursions", RECURSIONS)
 @pytest.mark.parametrize("scheme", ["BIO", "BIOES"])
 def test_constrained_loss_marginals_and_decode_equal_brute_force(
-    scheme: str, limit: float | None, monkeypatch: pytest.MonkeyPatch
+    scheme: str, recursions: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if limit is not None:
-        monkeypatch.setattr(forward_backward, "_SCALED_LIMIT", limit)
+    compute_by(recursions, monkeypatch)
     crf, _ = constrained(("a", "b") if scheme == "BIO" else ("a",), scheme)
     emissions, _, mask = batch(size=4, length=5, tags=crf.num_tags, dtype=torch.float64)
     marginals, decoded = crf.marginals(emissions, mask), crf.decode(emissions, mask)
@@ -110,10 +119,9 @@ def test_constrained_loss_marginals_and_decode_equal_brute_force(
         torch.testing.assert_close(likelihood, scores[best] - partition)
 
 
-@pytest.mark.parametrize("limit", [None, -1.0], ids=["scaled", "log-space"])
-def test_gradients_equal_finite_differences(limit: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    if limit is not None:
-        monkeypatch.setattr(forward_backward, "_SCALED_LIMIT", limit)
+@pytest.mark.parametrize("recursions", RECURSIONS)
+def test_gradients_equal_finite_differences(recursions: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    compute_by(recursions, monkeypatch)
     crf, _ = constrained()
     emissions, _, mask = batch(size=3, length=4, tags=5, dtype=torch.float64)
     gold = torch.tensor([[0, 1, 2, 3], [1, 2, 0, 0], [3, 4, 4, 0]])
@@ -124,6 +132,45 @@ def test_gradients_equal_finite_differences(limit: float | None, monkeypatch: py
         return torch.func.functional_call(crf, state, (emissions, gold), {"mask": mask, "reduction": "none"})
 
     assert torch.autograd.gradcheck(likelihood, (emissions.requires_grad_(), *crf.parameters()))
+
+
+@pytest.mark.parametrize("recursions", RECURSIONS[1:])
+@pytest.mark.parametrize("tags", [1, 13, MOST_TAGS])
+def test_compiled_recursions_are_the_plain_ones(tags: int, recursions: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert kernels() is not None
+    _, own = twins(tags)
+    emissions, gold, mask = batch(size=8, length=40, tags=tags)
+    results = []
+    for kind in ("compiled", recursions):
+        compute_by(kind, monkeypatch)
+        inputs = emissions.clone().requires_grad_()
+        own.zero_grad()
+        loss = own(inputs, gold, mask, "none")
+        loss.sum().backward()
+        gradients = [parameter.grad for parameter in own.parameters()]
+        results.append([loss, own.marginals(emissions, mask), inputs.grad, *gradients])
+        results[-1].append(torch.tensor([tag for path in own.decode(emissions, mask) for tag in path]))
+    for compiled, plain in zip(*results, strict=True):
+        torch.testing.assert_close(compiled, plain, atol=1e-5, rtol=1e-5)
+
+
+def test_two_thousand_tags_in_bfloat16_have_the_gradients_of_single_precision() -> None:
+    _, own = twins(2000)
+    emissions, gold, mask = batch(size=2, length=4, tags=2000)
+    half = emissions.bfloat16()
+    gradients = []
+    for inputs in (half, half.float()):
+        inputs.requires_grad_()
+        own.zero_grad()
+        own(inputs, gold, mask).backward()
+        gradients.append([inputs.grad.float(), own.transitions.grad.clone()])
+    torch.testing.assert_close(gradients[0][0], gradients[1][0], atol=1e-6, rtol=1e-2)
+    torch.testing.assert_close(gradients[0][1], gradients[1][1])
+
+
+def test_without_numba_the_plain_recursions_take_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "numba", None)
+    assert kernels.__wrapped__() is None
 
 
 def test_scores_of_any_size_stay_exact() -> None:

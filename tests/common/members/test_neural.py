@@ -92,6 +92,7 @@ def without_times(history: list[dict]) -> list[dict]:
         (1, {"keep": "last"}),
         (2, {"keep": "last", "accumulation": 2, "group_by_length": False}),
         (2, {"schedule": "plateau"}),
+        (1, {"batch_tokens": 40}),
         (3, {"schedule": "cosine", "epochs": 4}),
     ],
     ids=str,

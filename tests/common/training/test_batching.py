@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.training.batching import Collator, LengthGroupedSampler, prediction_batches
+from common.training.batching import Collator, LengthGroupedSampler, TokenBatchSampler, prediction_batches
 
 lengths_of_rows = st.lists(st.integers(0, 50), max_size=60)
 
@@ -17,7 +17,7 @@ def padding(lengths: np.ndarray, order: list[int], size: int) -> int:
     return sum(int((batch.max() - batch).sum()) for batch in batches)
 
 
-# Sampler
+# Samplers
 
 
 @given(lengths_of_rows, st.integers(1, 9), st.integers(0, 3), st.integers(1, 3))
@@ -76,6 +76,41 @@ def test_the_short_batch_is_the_last_one():
 
 
 # Prediction
+
+
+@given(lengths_of_rows, st.integers(1, 90), st.integers(1, 4), st.integers(1, 3))
+def test_token_batches_hold_every_row_once_within_the_budget_in_as_many_steps_each_epoch(lengths, tokens, epochs, pool):
+    sampler = TokenBatchSampler(lengths, tokens, 1, epochs, pool)
+    for epoch in range(epochs + 2):
+        sampler.set_epoch(epoch)
+        batches = list(sampler)
+        assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
+        assert len(batches) == len(sampler) and all(batches)
+        assert all(len(batch) == 1 or len(batch) * max(lengths[row] for row in batch) <= tokens for batch in batches)
+
+
+@pytest.mark.parametrize("spread", [0.5, 1.0], ids=["like lengths", "a long tail"])
+def test_less_than_a_twentieth_of_token_batches_is_padding(spread):
+    lengths = np.random.default_rng(0).lognormal(3.5, spread, 8000).astype(int).clip(3, 512)
+    batches = list(TokenBatchSampler(lengths, 2048, seed=1))
+    computed = sum(len(batch) * lengths[batch].max() for batch in batches)
+    assert lengths.sum() > 0.95 * computed
+    shuffled = np.random.default_rng(1).permutation(8000).reshape(-1, 32)
+    assert lengths.sum() < 0.7 * (lengths[shuffled].max(1) * 32).sum()
+
+
+def test_token_batches_meet_other_rows_in_other_epochs_and_come_in_random_order():
+    lengths = np.random.default_rng(0).integers(3, 200, 4000)
+    sampler, mates, means = TokenBatchSampler(lengths, 1000, seed=1, epochs=2), [], []
+    for epoch in range(2):
+        sampler.set_epoch(epoch)
+        batches = list(sampler)
+        mates.append({(one, two) for batch in batches for one in batch for two in batch if one < two})
+        means.append([lengths[batch].mean() for batch in batches])
+    # Eight pools: two rows of one length meet again in one of eight.
+    assert len(mates[0] & mates[1]) < 0.125 * len(mates[0])
+    assert abs(np.corrcoef(means[0], np.arange(len(means[0])))[0, 1]) < 0.2
+    assert list(sampler) == batches, "seed and epoch decide the order"
 
 
 @given(lengths_of_rows, st.integers(1, 120))

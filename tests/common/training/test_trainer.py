@@ -8,7 +8,9 @@ import torch
 from torch.utils.data import SequentialSampler
 from transformers import TrainerCallback, set_seed
 
+from common.config import ConfigError
 from common.training.arguments import TrainingConfig, training_arguments
+from common.training.prepared_text import PreparedText
 from common.training.trainer import FoldTrainer, predict_rows
 from tests.common.training.tiny import COLLATOR, accuracy, fast, feature_rows, states, tagger
 
@@ -54,11 +56,12 @@ def test_training_learns_what_there_is_to_learn(tmp_path):
     assert accuracy(trainer.model, rows) > 0.95
 
 
-def test_each_epoch_has_an_order_of_its_own_and_each_row_once(tmp_path):
+@pytest.mark.parametrize("settings", [{}, {"batch_tokens": 30}], ids=str)
+def test_each_epoch_has_an_order_of_its_own_and_each_row_once(tmp_path, settings):
     seen: list[int] = []
     rows = feature_rows(20)
     rows = rows.add_column("place", list(range(20)))
-    trainer = trainer_of(fast(epochs=3), tmp_path, lambda model: {"score": 0.0}, rows=rows)
+    trainer = trainer_of(fast(epochs=3, **settings), tmp_path, lambda model: {"score": 0.0}, rows=rows)
     collate = trainer.data_collator
 
     def spy(batch):
@@ -70,6 +73,13 @@ def test_each_epoch_has_an_order_of_its_own_and_each_row_once(tmp_path):
     epochs = [seen[begin : begin + 20] for begin in (0, 20, 40)]
     assert all(sorted(epoch) == list(range(20)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+def test_batches_of_tokens_are_for_one_process(tmp_path, monkeypatch):
+    trainer = trainer_of(fast(batch_tokens=30), tmp_path)
+    monkeypatch.setattr(type(trainer.args), "world_size", 2)
+    with pytest.raises(ConfigError, match="set batch_size"):
+        trainer.get_train_dataloader()
 
 
 @pytest.mark.parametrize(("keep", "epoch"), [("best", 1), ("last", 3)])
@@ -181,12 +191,12 @@ def test_predictions_come_in_the_order_of_rows_whatever_the_batches():
         return [row[:length] for row, length in zip(logits, lengths, strict=True)]
 
     sizes: list[int] = []
-    found = predict_rows(model, rows, COLLATOR, forward, tokens=40)
+    found = predict_rows(model, PreparedText(rows, COLLATOR, tokens=40), forward)
     assert model.training and max(sizes) <= 40 and len(sizes) > 3
-    alone = [predict_rows(model, rows.select([place]), COLLATOR, forward)[0] for place in range(30)]
+    alone = [predict_rows(model, PreparedText(rows.select([place]), COLLATOR), forward)[0] for place in range(30)]
     for one, other, length in zip(found, alone, rows["length"], strict=True):
         assert one.shape == other.shape == (length, 3) and np.allclose(one, other, atol=1e-5)
 
 
 def test_no_rows_have_no_predictions():
-    assert predict_rows(tagger(), feature_rows(3).select([]), COLLATOR, lambda model, batch: []) == []
+    assert predict_rows(tagger(), PreparedText(feature_rows(3).select([]), COLLATOR), lambda model, batch: []) == []

@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from common.config import ConfigError
 from common.ensembling.scores import Scores
+from common.training.prepared_text import SharedText
 from competitions.tasks.matching import MatchingConfig, MatchingContest
 from competitions.tasks.matching_members import (
     BiEncoderSettings,
@@ -215,3 +217,30 @@ def test_a_pair_and_its_mirror_image_count_once_for_the_lexical_matcher():
     assert without_mirrored(both)["id"].tolist() == rows["id"].tolist()
     other = mirrored.assign(task=2, id=["x", "y", "z"])
     assert len(without_mirrored(pd.concat([rows, other], ignore_index=True))) == 6
+
+
+def test_folds_of_one_vocabulary_read_the_text_once_and_score_as_if_each_had_read_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, members, reads = pairs(20), [], []
+    whole = MatcherMember.features
+
+    def features(self, rows, labelled):
+        reads.append(self.seed)
+        return whole(self, rows, labelled)
+
+    monkeypatch.setattr(MatcherMember, "features", features)
+    for number, (texts, length) in enumerate([(rows, 16), (rows, 16), (rows[:3], 16), (rows[:3], 12)]):
+        settings = CrossEncoderSettings(architecture=ENCODER, min_frequency=1, max_length=length)
+        member = MatcherMember(settings, 3, seed=number, judge=lambda *_: {})
+        member.fit_text(texts, (), tmp_path / str(number))
+        torch.manual_seed(number)
+        member.model = member.build_model().eval()
+        members.append(member)
+    alone = [member.scores(rows) for member in members]
+    reads.clear()
+    shared = SharedText()
+    for member, expected in zip(members, alone, strict=True):
+        member.share_text(shared)
+        assert (member.scores(rows) == expected).all()
+    assert reads == [0, 2, 3], "another vocabulary or another length is another text"

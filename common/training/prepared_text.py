@@ -1,0 +1,65 @@
+"""Rows as padded batches, made once and read by every model that reads text in the same way."""
+
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+
+from common.training.batching import Collator, prediction_batches
+
+TOKENS = 16_384  # padded tokens of a batch
+KEPT_BYTES = 2**28  # batches beyond it are made anew at each pass, so that memory does not grow with the rows
+
+
+class PreparedText:
+    """The padded batches of a feature table, longest first; each pass over it gives the same ones.
+
+    rows: features with a column `length`. collator: pads them. owners: which row each feature belongs to.
+    tokens: padded tokens of a batch. kept_bytes: of batches that stay in memory for the next pass.
+    """
+
+    def __init__(self, rows: Dataset, collator: Collator, owners: np.ndarray | None = None,
+                 tokens: int = TOKENS, kept_bytes: int = KEPT_BYTES) -> None:  # fmt: skip
+        self.owners, self.kept_bytes = owners, kept_bytes
+        self._features, self._collator = rows.remove_columns("length"), collator
+        self._places = prediction_batches(np.asarray(rows["length"]), tokens)
+        self._kept: list[dict[str, torch.Tensor]] = []
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._features)
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, dict[str, torch.Tensor]]]:
+        """Pairs of features' places in the table and their padded tensors."""
+        for number, places in enumerate(self._places):
+            if number < len(self._kept):
+                yield places, self._kept[number]
+                continue
+            batch = self._collator(rows_of(self._features, places))
+            self._bytes += sum(tensor.nbytes for tensor in batch.values())
+            if self._bytes <= self.kept_bytes and number == len(self._kept):
+                self._kept.append(batch)
+            yield places, batch
+
+
+class SharedText:
+    """Gives units that read the same rows in the same way one PreparedText; only the latest is held."""
+
+    def __init__(self) -> None:
+        self._key: Hashable = None
+        self._text: PreparedText | None = None
+
+    def get(self, key: Hashable, make: Callable[[], PreparedText]) -> PreparedText:
+        """What `make` gave for this key. key: all that decides it; None for what is not to be shared."""
+        if self._text is None or key is None or key != self._key:
+            self._text = None  # two texts are never held at once
+            self._key, self._text = key, make()
+        return self._text
+
+
+def rows_of(features: Dataset, places: np.ndarray) -> list[dict[str, Any]]:
+    """Rows of a table as dicts."""
+    columns = features[places.tolist()]
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]

@@ -1,0 +1,93 @@
+"""What is made ready to serve scores as the head that it was made of."""
+
+import pytest
+import torch
+from sklearn.metrics import f1_score
+
+from models.encoders import encoder_from_config
+from models.export import export_onnx, quantized
+from models.matchers import BiEncoder, CrossEncoder
+from models.spans import SpanPointerTagger
+from models.taggers import Tagger
+
+SIZES = {"vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+         "intermediate_size": 64, "max_position_embeddings": 40}  # fmt: skip
+HEADS = {
+    "cross-encoder": (CrossEncoder, {"tasks": 2, "task_handling": "conditional_norm", "condition_size": 8}),
+    "bi-encoder": (BiEncoder, {"pooling": "mean"}),
+    "tagger": (Tagger, {"types": ["a", "b"], "recurrent_size": 6}),
+    "pointers": (SpanPointerTagger, {"types": ["a", "b"]}),
+}
+
+
+def head_and_batch(name: str, rows: int = 64, length: int = 12, **other):
+    torch.manual_seed(0)
+    kind, settings = HEADS[name][0], HEADS[name][1] | other
+    head = kind.from_encoder(encoder_from_config({"model_type": "bert", **SIZES}), **settings).eval()
+    lengths = torch.randint(4, length + 1, (rows,))
+    mask = (torch.arange(length) < lengths[:, None]).long()
+    batch = {"input_ids": torch.randint(5, 60, (rows, length)) * mask, "attention_mask": mask}
+    if name == "bi-encoder":
+        return head, {f"{key}{side}": value.roll(turn, 0) for turn, side in enumerate(("_a", "_b"))
+                      for key, value in batch.items()}  # fmt: skip
+    if name == "cross-encoder":
+        return head, batch | {"task": torch.arange(rows) % 2, "token_type_ids": torch.zeros_like(mask)}
+    places = torch.arange(length).expand(rows, -1)
+    return head, batch | {"word_positions": places.masked_fill(mask == 0, -1)}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_eight_bits_give_nearly_the_same_probabilities(name: str) -> None:
+    head, batch = head_and_batch(name)
+    small = quantized(head)
+    found, expected = small.probabilities(**batch), head.probabilities(**batch)
+    assert not torch.equal(found, expected), "nothing was quantized"
+    torch.testing.assert_close(found, expected, atol=5e-3, rtol=0)
+    assert any(isinstance(module, torch.nn.Linear) for module in head.modules()), "the head itself stays as it was"
+
+
+@pytest.mark.parametrize("name", ["cross-encoder", "tagger"])
+def test_eight_bits_lose_nothing_of_what_a_head_has_learned(name: str) -> None:
+    head, batch = head_and_batch(name, rows=128)
+    # Of a text: whether it holds a token above 55. Of a word: whether it is one above 40.
+    ids = batch["input_ids"]
+    labels = (ids > 55).any(1).long() if name == "cross-encoder" else (ids > 40).long()
+    if name == "tagger":
+        labels = labels.masked_fill(batch["word_positions"] < 0, -100)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=5e-3)
+    head.train()
+    for _ in range(60):
+        head(**batch, labels=labels).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    scores = []
+    for each in (head.eval(), quantized(head)):
+        found = each.probabilities(**batch)
+        guesses = found > 0.5 if name == "cross-encoder" else found.argmax(-1)
+        scores.append(f1_score(labels[labels >= 0], guesses[labels >= 0]))
+    assert scores[0] > 0.9 and abs(scores[1] - scores[0]) < 0.002
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_graph_gives_the_same_logits_for_other_rows_and_lengths(name: str, tmp_path) -> None:
+    pytest.importorskip("onnx"), pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    head, batch = head_and_batch(name, **({"recurrent_size": 0} if name == "tagger" else {}))
+    session = runtime.InferenceSession(str(export_onnx(head, tmp_path, batch)))
+    for rows, length in ((5, 9), (1, 12)):
+        part = {key: value[:rows, :length] if value.dim() == 2 else value[:rows] for key, value in batch.items()}
+        (found,) = session.run(["logits"], {key: value.numpy() for key, value in part.items()})
+        with torch.no_grad():
+            torch.testing.assert_close(torch.from_numpy(found), head(**part).logits, atol=1e-3, rtol=0)
+
+
+def test_an_export_says_what_it_lacks(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="a head with an LSTM"):
+        export_onnx(head_and_batch("tagger")[0], tmp_path, {})
+    head, batch = head_and_batch("cross-encoder", rows=1)
+    monkeypatch.setattr("models.export.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="pip install onnx onnxscript onnxruntime"):
+        export_onnx(head, tmp_path, batch)
+    monkeypatch.setattr("models.export.find_spec", lambda name: name)
+    with pytest.raises(ValueError, match="at least two rows"):
+        export_onnx(head, tmp_path, batch)
