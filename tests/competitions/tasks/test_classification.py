@@ -89,7 +89,8 @@ def test_metrics_of_several_labels_are_those_of_scikit_learn(metric):
     gold, found = rows["label"].tolist(), texts(50, seed=4, several=True)["label"].tolist()
     tables = [[[name in labels for name in CLASSES] for labels in side] for side in (gold, found)]
     expected = {"accuracy": accuracy_score(*map(np.array, tables)),
-                "macro_f1": f1_score(*tables, average="macro"), "micro_f1": f1_score(*tables, average="micro")}  # fmt: skip
+                "macro_f1": f1_score(*tables, average="macro"),
+                "micro_f1": f1_score(*tables, average="micro")}  # fmt: skip
     result = own.score(rows, gold, found)
     assert {name: result[name] for name in expected} == pytest.approx(expected)
     assert f1_from_counts(own.counts(rows, gold, found).sum(axis=0)) == pytest.approx(result["score"])
