@@ -94,7 +94,7 @@ class TextMember(NeuralMember):
             yield from unlabelled
 
         self.text.fit(texts, self._ids, folder, self.seed)
-        if self.settings.pooling == "idf":
+        if getattr(self.settings, "pooling", "") == "idf":
             self.idf = inverse_document_frequency(self._ids(texts()), len(self.text.tokenizer))
 
     def check(self) -> None:
