@@ -13,7 +13,7 @@ check, score and predict take the settings of the finished run that run= or outp
 Any text: python -m competitions pretrain corpus=FILES output_dir=OUT [--config FILE] [key=value ...] writes OUT/encoder
 (keys: competitions/config/pretrain.yaml)
 New contest: python -m competitions new NAME --task TASK [--from FILE] writes competitions/NAME, which runs at once
-(tasks: classification multilabel matching nli tagging span; --from fills in what a training file tells)
+(tasks: classification multilabel matching nli tagging span reading; --from fills in what a training file tells)
 
 Common keys (a contest's config/default.yaml lists all of them):
   data_dir=FOLDER      the official files                 output_dir=FOLDER   the run's folder

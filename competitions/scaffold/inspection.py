@@ -24,15 +24,23 @@ MOST_LENGTH = 512
 
 @dataclass
 class Look:
-    """What a file seems to be. files: settings of FilesConfig. labels: classes or entity types. max_length: tokens."""
+    """What a file seems to be.
+
+    files: settings of FilesConfig. labels: classes or entity types. max_length: tokens. longest, unanswerable: of
+    reading, characters of an answer, and whether some questions have none.
+    """
 
     files: dict[str, Any] = field(default_factory=dict)
     labels: list[str] = field(default_factory=list)
     max_length: int = 128
+    longest: int = 0
+    unanswerable: bool = False
 
 
 def inspect(path: Path, task: str) -> Look:
     """Looks at a whole training file. Raises DataError where it does not look like one of the task."""
+    if task == "reading":
+        return _questions(path)
     lines = [text for _, text in read_lines(path)]
     first = next((line.strip() for line in lines if line.strip()), "")
     if not first:
@@ -169,6 +177,22 @@ def _separator(values: Sequence[Any]) -> str:
 
 def _mean_length(values: Sequence[Any]) -> float:
     return sum(len(str(value)) for value in values) / max(len(values), 1)
+
+
+# Questions
+
+
+def _questions(path: Path) -> Look:
+    from competitions.tasks.reading_files import read_squad
+
+    rows = read_squad(path, labelled=True)
+    lengths = [min(map(len, answers)) for answers in rows["answers"] if answers]
+    if not lengths:
+        raise DataError("has no answers", path, expected="a training file", action="name the training file")
+    need = sorted(lengths)[int(0.99 * (len(lengths) - 1))]
+    return Look({"layout": "json", "header": True, "columns": {}}, [],
+                rounded_length((rows["passage"].str.len() + rows["question"].str.len()).tolist()), -(-need // 10) * 10,
+                len(lengths) < len(rows))  # fmt: skip
 
 
 # Texts with entities

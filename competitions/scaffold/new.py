@@ -50,6 +50,10 @@ TASKS: dict[str, dict[str, Any]] = {
                   "entity_keys": ["start", "end", "type"], "inclusive": False},
         "labels": ["LOC", "PER"],
     },
+    "reading": {
+        "code": "reading", "members": "reading", "use": ["reader"], "encoder_use": [],
+        "files": {"layout": "json", "header": True, "columns": {}}, "labels": [],
+    },
 }  # fmt: skip
 # What else of `files` there is to say, and in which tasks.
 COMMENTS = {
@@ -68,6 +72,10 @@ SMALL = {  # members of the sample's config: seconds each
     "    word_vectors: {epochs: 1}\n    training: {epochs: 4}\n"
     "  sparse_crf: {iterations: 20, clusters: 8, cluster_epochs: 1}\n",
 }
+SMALL["reading"] = (
+    "members:\n  reader:\n    architecture: {embedding_size: 32, hidden_size: 32}\n    max_length: 64\n"
+    "    training: {epochs: 12, batch_size: 8, recurrent_learning_rate: 1.0e-2, head_learning_rate: 1.0e-2}\n"
+)
 SMALL["span"] = SMALL["tagging"].replace("  sparse", "  span_pointers: {training: {epochs: 2}}\n  sparse")
 
 
@@ -80,7 +88,7 @@ def new(words: list[str]) -> Path:
     own = TASKS[task]
     if source is None:
         suffix = {"conll": "txt"}.get(own["files"]["layout"], own["files"]["layout"])
-        look = Look(own["files"], own["labels"], 128)
+        look = Look(dict(own["files"]), own["labels"], 384 if task == "reading" else 128)
         look.files |= {"train": [f"train.{suffix}"], "test": f"test.{suffix}"}
         data_dir = f"data/raw/{name}"
     else:
@@ -152,10 +160,18 @@ def _config(name: str, task: str, look: Look, data_dir: str) -> str:
     """default.yaml: start, members and end of the templates, with what is known filled in."""
     own, files = TASKS[task], look.files
     extras = [key for key in COMMENTS if key in files or key in EXTRAS.get(files["layout"], ())]
-    if own["code"] != "tagging":
+    if task == "reading":
+        extras = []
+    elif own["code"] != "tagging":
         extras = [key for key in extras if key not in ("entity_keys", "inclusive", "digit_suffix")]
     if task == "matching":
         about = "metric: f1                                # of label 1; or accuracy"
+    elif task == "reading":
+        # Without labels, nothing has said yet whether every question has an answer.
+        about = (
+            f"max_answer: {look.longest or 40}                            # characters of an answer\n"
+            f"unanswerable: {str(look.unanswerable).lower()}                       # true: some have none\n"
+        )
     elif own["code"] == "tagging":
         about = (
             f"types: {_flow(look.labels)}\nscheme: BIO                               # of members; files may differ\n"
@@ -216,8 +232,10 @@ def _say(name: str, task: str, look: Look, source: Path | None) -> None:
         print(
             f"  {source}: {files['layout']}{', with a header' if files['header'] and files['layout'] != 'json' else ''}"
         )
-        print(f"  columns {_flow(files['columns'])}; {len(look.labels)} labels: {', '.join(look.labels[:12])}"
-              f"{' ...' if len(look.labels) > 12 else ''}; max_length {look.max_length}")  # fmt: skip
+        about = f"{len(look.labels)} labels: {', '.join(look.labels[:12])}{' ...' if len(look.labels) > 12 else ''}"
+        if task == "reading":
+            about = f"answers up to {look.longest} characters{', or none' if look.unanswerable else ''}"
+        print(f"  columns {_flow(files['columns'])}; {about}; max_length {look.max_length}")
         print(f"  test file: {files['test'] or 'none found beside it: set files.test'}\n")
     print(
         f"  bash competitions/{name}/train.sh --config competitions/{name}/config/sample.yaml   # the sample, a minute"

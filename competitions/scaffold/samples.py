@@ -2,11 +2,11 @@
 
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from common.files import write_lines
+from common.files import write_json, write_lines
 from common.text.conll import conll_lines
 from competitions.tasks.tables import FilesConfig, write_table
 
@@ -20,6 +20,10 @@ MARKS = ["确实如此", "也许会变", "并非这样"]
 def write_sample(folder: Path, task: str, files: FilesConfig, labels: Sequence[str]) -> None:
     """Writes a training and a test file with the names, columns and labels of the settings."""
     draw = random.Random(1)
+    if task == "reading":
+        for name, first, count in ((files.train[0], 0, 60), (files.test, 60, 12)):
+            _write_questions(folder / name, range(first, first + count), draw)
+        return
     train = max(60, 6 * len(labels))
     rows = list(_rows(task, train + 12, list(labels), draw))
     # Every label is seen before the first is seen again: no shuffling.
@@ -82,6 +86,18 @@ def _write_table(path: Path, rows: Sequence[dict[str, Any]], files: FilesConfig,
     else:
         separator = "\t" if files.layout == "tsv" else ","
         write_lines(path, (separator.join(map(str, line)) for line in ([order] if files.header else []) + table))
+
+
+def _write_questions(path: Path, numbers: Iterable[int], draw: random.Random) -> None:
+    """SQuAD's JSON; the answers stand in test files too, as its own do, and are not read from them."""
+    paragraphs = []
+    for number in numbers:
+        who, where, thing = draw.choice(PEOPLE), draw.choice(PLACES), draw.choice(WORDS)
+        text = f"{draw.choice(TIMES)}{who}去第{number}次，在{where}看见{thing}。"
+        answers = [{"text": where, "answer_start": text.index(where)}]
+        paragraphs.append({"context": text, "qas": [{"id": f"q{number}", "question": f"{who}在哪里看见{thing}？",
+                                                     "answers": answers}]})  # fmt: skip
+    write_json(path, {"data": [{"paragraphs": paragraphs}]})
 
 
 def _cell(value: Any, files: FilesConfig) -> str:

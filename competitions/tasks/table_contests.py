@@ -18,6 +18,7 @@ from common.files import DataError, existing
 from common.logs import log
 from competitions.tasks.classification import ClassificationConfig, ClassificationContest, set_of
 from competitions.tasks.matching import MatchingConfig, MatchingContest
+from competitions.tasks.reading import ReadingConfig, ReadingContest
 from competitions.tasks.tables import FilesConfig, check_ids
 from competitions.tasks.tagging import TaggingConfig, TaggingContest
 
@@ -149,3 +150,16 @@ class TableTagging(TableContest, TaggingContest):
     """Entities in texts."""
 
     config_class: ClassVar[type[RunConfig]] = TableTaggingConfig
+
+
+@dataclass
+class TableReadingConfig(ReadingConfig):
+    """files: see FilesConfig; of these the names alone."""
+
+    files: FilesConfig = field(default_factory=FilesConfig)
+
+
+class TableReading(TableContest, ReadingContest):
+    """Answers to questions about a passage."""
+
+    config_class: ClassVar[type[RunConfig]] = TableReadingConfig

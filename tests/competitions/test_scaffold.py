@@ -105,6 +105,13 @@ def test_entities_of_json_lines_and_whether_their_ends_are_inclusive(tmp_path: P
     assert look.files["columns"] == {"text": "text", "entities": "label"} and look.labels == ["地点"]
 
 
+def test_questions_and_whether_some_have_no_answer(tmp_path: Path) -> None:
+    asked = [{"id": str(n), "question": "哪里？", "answers": [{"text": "北湖", "answer_start": 1}][:n]} for n in (0, 1)]
+    text = json.dumps({"data": [{"paragraphs": [{"context": "在北湖" * 30, "qas": asked}]}]})
+    look = inspect(written(tmp_path / "a.json", text), "reading")
+    assert (look.longest, look.unanswerable, look.max_length) == (10, True, 96)
+
+
 def test_lengths_are_what_nearly_all_texts_need() -> None:
     assert [rounded_length([own]) for own in (5, 100, 5000)] == [32, 112, 512]
     assert rounded_length([*[50] * 200, 5000]) == 64
@@ -152,6 +159,8 @@ def test_a_mistake_is_named_and_nothing_is_written(words, message, capsys, monke
     ("nli", "text,label\n很好吃,1\n不好吃,0\n", "has 1 columns of text"),
     ("tagging", "这是一句话\n这是又一句\n", "neither CoNLL nor JSON"),
     ("tagging", "这 O\n是 O\n", "has no entity"),
+    ("reading", '{"data": []}', "has no answers"),
+    ("reading", '{"text": "不是问答"}', "is not SQuAD's JSON"),
     ("span", '{"text": "没有实体的键"}\n', "expected a text and a list of entities"),
 ])  # fmt: skip
 def test_an_odd_file_is_one_error_that_names_it(task, text, message, tmp_path: Path, capsys) -> None:
