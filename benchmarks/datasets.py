@@ -10,7 +10,8 @@ import pandas as pd
 
 from common.ensembling.folds import grouped_stratified_folds, text_groups
 from common.files import DataError, read_json_lines, read_lines
-from common.text.labels import LabelScheme, Span
+from common.text.conll import spans_of_tags
+from common.text.labels import Span
 
 FOLDS, FOLD_SEED, SAMPLE_SEED = 5, 1, 1
 NEVER = -1  # the fold of rows that are trained on and never scored
@@ -101,17 +102,6 @@ def sampled(data: Data, rows: int) -> Data:
     parts = [np.flatnonzero(data.fold == NEVER), np.flatnonzero(data.fold != NEVER)]
     keep = np.sort(np.concatenate([random.permutation(part)[:rows] for part in parts]))
     return Data(data.rows.iloc[keep].reset_index(drop=True), data.fold[keep], data.names)
-
-
-def spans_of_tags(tags: Sequence[str]) -> list[Span]:
-    """Entities of one sentence's tags: BIO, or BMES (S for single characters). What breaks the scheme is none."""
-    bmes = any(tag[0] in "MES" for tag in tags)
-    tags = [f"I{tag[1:]}" if bmes and tag[0] == "M" else tag for tag in tags]
-    kinds = tuple(sorted({tag[2:] for tag in tags} - {""}))
-    if not kinds:
-        return []
-    scheme = LabelScheme(kinds, "BIOES" if bmes else "BIO")
-    return scheme.decode([scheme.tags.index(tag) for tag in tags])
 
 
 def _labelled_texts(path: Path) -> pd.DataFrame:

@@ -19,8 +19,9 @@ from common.text.truncation import TruncationCount, encode_pairs, encode_texts
 from common.training.arguments import TrainingConfig, training_arguments
 from common.training.batching import Collator
 from common.training.trainer import FoldTrainer
-from competitions.tasks.matching_members import CrossEncoderSettings, MatcherMember, PairCollator
+from competitions.tasks.matching_members import CrossEncoderSettings, MatcherMember
 from competitions.tasks.tagging_members import TaggerMember, TaggerSettings
+from competitions.tasks.text_members import TextCollator
 from competitions.tasks.text_settings import EncoderConfig, EncoderText, load_tokenizer
 from models.classifiers import Classifier
 from models.encoders import encoder_from_config, load_encoder, load_encoder_config, widen_token_types
@@ -158,7 +159,7 @@ class ClassifierMember(NeuralMember):
         return Dataset.from_dict(columns), np.arange(len(rows))
 
     def collator(self) -> Collator:
-        return PairCollator({"input_ids": self.text.tokenizer.pad_token_id or 0, "token_type_ids": 0})
+        return TextCollator({"input_ids": self.text.tokenizer.pad_token_id or 0, "token_type_ids": 0})
 
     def build_model(self) -> Classifier:
         return Classifier.from_encoder(

@@ -70,8 +70,7 @@ class Run:
         own = self.contest.settings[unit.member]
         # What a contest adds to the common settings (label scheme, augmentation, ...) decides results too.
         common = {field.name for field in dataclasses.fields(RunConfig)} - {"folds", "fold_seed"}
-        shared = {field.name: getattr(self.config, field.name) for field in dataclasses.fields(self.config)
-                  if field.name not in common}  # fmt: skip
+        shared = {key: value for key, value in dataclasses.asdict(self.config).items() if key not in common}
         return json.loads(json.dumps({**shared, "data": data_digest, "member": dataclasses.asdict(own)}))
 
     def finished(self, unit: Unit, settings: dict[str, Any] | None = None) -> dict[str, Any] | None:

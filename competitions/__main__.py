@@ -12,6 +12,8 @@ check, score and predict take the settings of the finished run that run= or outp
 
 Any text: python -m competitions pretrain corpus=FILES output_dir=OUT [--config FILE] [key=value ...] writes OUT/encoder
 (keys: competitions/config/pretrain.yaml)
+New contest: python -m competitions new NAME --task TASK [--from FILE] writes competitions/NAME, which runs at once
+(tasks: classification multilabel matching nli tagging span reading; --from fills in what a training file tells)
 
 Common keys (a contest's config/default.yaml lists all of them):
   data_dir=FOLDER      the official files                 output_dir=FOLDER   the run's folder
@@ -60,8 +62,13 @@ def main(words: list[str]) -> int:
 
             pretrain_text(*_split(rest))
             return 0
+        if contest == "new":
+            from competitions.scaffold.new import new
+
+            new(rest)
+            return 0
         if contest not in contests():
-            raise ConfigError(f"unknown contest {contest!r}{nearest(contest, (*contests(), 'pretrain'))}")
+            raise ConfigError(f"unknown contest {contest!r}{nearest(contest, (*contests(), 'pretrain', 'new'))}")
         if not rest or rest[0] not in STAGES:
             raise ConfigError(f"unknown stage {(rest or [''])[0]!r}{nearest((rest or [''])[0], STAGES)}")
         from competitions.launch import launch

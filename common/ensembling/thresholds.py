@@ -30,6 +30,17 @@ def best_threshold(probabilities: np.ndarray, labels: np.ndarray, missed: int = 
     return float(cuts[choice]), float(f1[choice])
 
 
+def best_accuracy_threshold(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """The threshold t for which `probability >= t` is right most often; arguments and ties as in `best_threshold`.
+
+    Returns (threshold, accuracy); no rows: (0.5, 0.0).
+    """
+    labels = np.asarray(labels, dtype=np.float64)
+    # No answer where the difference is above the threshold: there "answered" is a right 1, "unanswered" a right 0.
+    found, accuracy = best_null_threshold(0.5 - np.asarray(probabilities, dtype=np.float64), labels, 1 - labels)
+    return 0.5 - found if len(labels) else 0.5, accuracy
+
+
 def thresholds_by(groups: Sequence[Hashable], probabilities: np.ndarray, labels: np.ndarray) -> dict[Hashable, float]:
     """One best threshold a group of rows, such as a subtask; groups in order of first appearance."""
     found: dict[Hashable, list[int]] = {}

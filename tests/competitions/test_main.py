@@ -39,6 +39,14 @@ def test_help_lists_every_contest_and_stage(words: list[str], capsys: pytest.Cap
         assert f"\n  {stage} " in said
 
 
+def test_help_says_how_to_begin_a_contest_with_every_task(capsys: pytest.CaptureFixture[str]) -> None:
+    from competitions.scaffold.new import TASKS
+
+    assert main(["--help"]) == 0
+    said = capsys.readouterr().out
+    assert "python -m competitions new NAME --task TASK" in said and f"tasks: {' '.join(TASKS)}" in said
+
+
 def test_a_contest_is_a_folder_with_a_contest_file() -> None:
     assert {"datagrand_extraction", "sohu_matching"} <= set(contests())
     assert all(about for about in contests().values())
@@ -86,7 +94,7 @@ def test_an_unknown_contest_is_named_with_the_nearest_or_all(capsys: pytest.Capt
     assert main(["datagrand_extractoin", "train"]) == 2
     assert "unknown contest 'datagrand_extractoin': did you mean 'datagrand_extraction'?" in capsys.readouterr().err
     assert main(["kaggle", "train"]) == 2
-    assert "unknown contest 'kaggle': known are datagrand_extraction, sohu_matching" in capsys.readouterr().err
+    assert "unknown contest 'kaggle': known are chnsenticorp, cluener," in capsys.readouterr().err
 
 
 def test_a_mistake_in_a_file_of_settings_names_the_file(

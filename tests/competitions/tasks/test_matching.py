@@ -16,9 +16,9 @@ from competitions.tasks.matching_members import (
     CrossEncoderSettings,
     MatcherMember,
     PairLexicalMatcher,
-    inverse_document_frequency,
     without_mirrored,
 )
+from competitions.tasks.text_members import inverse_document_frequency
 
 HELD_OUT_ONLY = "魑魅魍魉"  # characters that stand in the held-out rows and nowhere else
 ENCODER = {"model_type": "recurrent", "embedding_size": 8, "hidden_size": 16, "num_layers": 1}

@@ -1,0 +1,271 @@
+"""Looking at a data file: its layout, what its columns are, which labels it has and how long its texts are."""
+
+import csv
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from common.files import DataError, read_json_lines, read_lines
+from common.text.conll import PARTS
+
+TAG = re.compile(f"O|[{PARTS}]-.+")
+HAN = re.compile("[\u4e00-\u9fff]")
+LABELS = ("label", "labels", "labela", "labelb", "class", "category", "sentiment", "标签", "类别", "分类", "target")
+IDS = ("id", "idx", "index", "qid", "guid", "uid", "编号", "序号")
+KNOWN = (*LABELS, *IDS, "text", "text_a", "text_b", "sentence", "sentence1", "sentence2", "query", "title", "review",
+         "content", "source", "premise", "hypothesis", "question1", "question2", "文本", "内容")  # fmt: skip
+SEPARATORS = "|;,，、 "
+MOST_LENGTH = 512
+
+
+@dataclass
+class Look:
+    """What a file seems to be.
+
+    files: settings of FilesConfig. labels: classes or entity types. max_length: tokens. longest, unanswerable: of
+    reading, characters of an answer, and whether some questions have none.
+    """
+
+    files: dict[str, Any] = field(default_factory=dict)
+    labels: list[str] = field(default_factory=list)
+    max_length: int = 128
+    longest: int = 0
+    unanswerable: bool = False
+
+
+def inspect(path: Path, task: str) -> Look:
+    """Looks at a whole training file. Raises DataError where it does not look like one of the task."""
+    if task == "reading":
+        return _questions(path)
+    lines = [text for _, text in read_lines(path)]
+    first = next((line.strip() for line in lines if line.strip()), "")
+    if not first:
+        raise DataError("is empty", path, expected="a training file", action="name another file")
+    if first[0] == "[" and _is_json_list(first, lines):
+        raise DataError("is one JSON array", path, expected="a JSON object a line",
+                        action=f"convert it first: jq -c '.[]' {path.name} > lines.json")  # fmt: skip
+    if task in ("tagging", "span"):
+        return _entities(path) if first[0] == "{" else _conll(path, lines)
+    return _json_table(path, task) if first[0] == "{" else _table(path, lines, task)
+
+
+def rounded_length(lengths: Sequence[int]) -> int:
+    """max_length for texts of these characters: what 99 % need beside special tokens, in steps of 16."""
+    ranked = sorted(lengths)
+    need = ranked[int(0.99 * (len(ranked) - 1))] + 3
+    return min(MOST_LENGTH, max(32, -(-need // 16) * 16))
+
+
+def _is_json_list(first: str, lines: list[str]) -> bool:
+    # "[1] ..." may begin a text; a list goes on with an object, a list or a new line.
+    return first in ("[", "[]") or first[1:].lstrip()[:1] in ("{", "[") or len(lines) == 1
+
+
+# Tables
+
+
+def _table(path: Path, lines: list[str], task: str) -> Look:
+    filled = [line for line in lines if line.strip()]
+    tabs = Counter(line.count("\t") for line in filled[:200]).most_common(1)[0]
+    layout = "tsv" if tabs[0] and tabs[1] >= 0.9 * len(filled[:200]) else "csv"
+    if layout == "tsv":
+        rows = [line.split("\t") for line in filled]
+    else:
+        try:
+            rows = [cells for cells in csv.reader((f"{line}\n" for line in lines), strict=True) if cells]
+        except csv.Error as error:
+            raise DataError(f"is neither CSV ({error}) nor TSV nor JSON lines", path, expected="one of them",
+                            action="convert it first") from None  # fmt: skip
+    width = Counter(map(len, rows)).most_common(1)[0][0]
+    if width < 2:
+        raise DataError("has one column", path, expected="text and label, between tabs or commas, or JSON lines",
+                        action="convert it first, or leave --from out and write data.py")  # fmt: skip
+    if uneven := next((number for number, cells in enumerate(rows, 1) if len(cells) != width), 0):
+        raise DataError(f"row {uneven} has {len(rows[uneven - 1])} columns", path, expected=f"{width}, as most rows",
+                        action="fix the row, or quote text that holds the separator")  # fmt: skip
+    header = _is_header(rows)
+    body = rows[1:] if header else rows
+    if not body:
+        raise DataError("has a header and no rows", path, expected="training rows", action="name another file")
+    names = rows[0] if header else list(range(1, width + 1))
+    look = _columns(path, dict(zip(names, zip(*body, strict=True), strict=True)), task)
+    look.files |= {"layout": layout, "header": header}
+    return look
+
+
+def _is_header(rows: list[list[str]]) -> bool:
+    first = [cell.strip().lower() for cell in rows[0]]
+    if len(set(first)) < len(first) or any(not cell or cell.isdigit() for cell in first):
+        return False
+    if any(cell in KNOWN for cell in first):
+        return True
+    # Names of columns are no Chinese sentences, and stand above some.
+    return not any(HAN.search(cell) for cell in first) and any(HAN.search(cell) for row in rows[1:20] for cell in row)
+
+
+def _json_table(path: Path, task: str) -> Look:
+    items = [item for _, item in read_json_lines(path)]
+    shared = [key for key in items[0] if all(key in item for item in items)]
+    look = _columns(path, {key: [item[key] for item in items] for key in shared}, task)
+    look.files |= {"layout": "json", "header": True}
+    return look
+
+
+def _columns(path: Path, table: dict[Any, Sequence[Any]], task: str) -> Look:
+    wanted = {"matching": ("source", "target"), "nli": ("text", "text_b")}.get(task, ("text",))
+    label = _label_column(path, table, task, len(wanted))
+    own_id = next((name for name in table if str(name).lower() in IDS and len(set(table[name])) == len(table[name])),
+                  None)  # fmt: skip
+    texts = [name for name, values in table.items()
+             if name not in (label, own_id) and all(isinstance(value, str) for value in values)]  # fmt: skip
+    texts = sorted(texts, key=lambda name: -_mean_length(table[name]))[: len(wanted)]
+    if len(texts) < len(wanted):
+        raise DataError(f"has {len(texts)} columns of text beside the labels", path, expected=f"{len(wanted)}",
+                        action=f"is this a file for --task {task}?")  # fmt: skip
+    chosen = dict(zip(wanted, (name for name in table if name in texts), strict=True)) | {"label": label}
+    files: dict[str, Any] = {"columns": ({"id": own_id} if own_id is not None else {}) | chosen}
+    values = table[label]
+    if task == "multilabel":
+        if not any(isinstance(value, list) for value in values):
+            files["label_separator"] = _separator(values)
+            values = [str(value).split(files["label_separator"]) for value in values]
+        values = [part for value in values for part in (value if isinstance(value, list) else [value])]
+    elif any(isinstance(value, (list, dict)) for value in values):
+        raise DataError(f"{label} holds lists", path, expected="one label a row", action="use --task multilabel")
+    labels = sorted({str(value).strip() for value in values} - {""})
+    if task == "nli" and "-" in labels:
+        files["skip"] = ["-"]
+        labels.remove("-")
+    if task == "matching" and labels != ["0", "1"]:
+        raise DataError(f"has the labels {', '.join(labels[:5])}", path, expected="0 and 1",
+                        action="use --task nli for other classes of pairs")  # fmt: skip
+    if len(labels) < 2:
+        raise DataError(f"{label} is always {', '.join(labels)!r}", path, expected="at least two labels",
+                        action="name the training file")  # fmt: skip
+    lengths = [sum(map(len, row)) for row in zip(*(table[chosen[column]] for column in wanted), strict=True)]
+    return Look(files, sorted(labels, key=lambda text: (len(text), text) if text.isdigit() else (99, text)),
+                rounded_length(lengths))  # fmt: skip
+
+
+def _label_column(path: Path, table: dict[Any, Sequence[Any]], task: str, texts: int) -> Any:
+    for hint in LABELS:
+        for name in table:
+            if str(name).lower() == hint:
+                return name
+    kinds = {name: len({json.dumps(value, ensure_ascii=False) for value in values}) for name, values in table.items()}
+    total = len(next(iter(table.values())))
+    likely = [name for name, count in kinds.items()
+              if 2 <= count <= max(2, total // 2) and _mean_length(table[name]) <= 40]  # fmt: skip
+    if not likely or len(table) <= texts:
+        raise DataError("has no column that looks like labels", path, expected="a column named label, or one with few "
+                        "different values", action="leave --from out and set files.columns in the config")  # fmt: skip
+    return min(likely, key=lambda name: (kinds[name], _mean_length(table[name])))
+
+
+def _separator(values: Sequence[Any]) -> str:
+    """The separator that leaves the fewest different labels."""
+
+    def kinds(separator: str) -> int:
+        return len({part for value in values for part in str(value).split(separator)})
+
+    return min(SEPARATORS, key=kinds)
+
+
+def _mean_length(values: Sequence[Any]) -> float:
+    return sum(len(str(value)) for value in values) / max(len(values), 1)
+
+
+# Questions
+
+
+def _questions(path: Path) -> Look:
+    from competitions.tasks.reading_files import read_squad
+
+    rows = read_squad(path, labelled=True)
+    lengths = [min(map(len, answers)) for answers in rows["answers"] if answers]
+    if not lengths:
+        raise DataError("has no answers", path, expected="a training file", action="name the training file")
+    need = sorted(lengths)[int(0.99 * (len(lengths) - 1))]
+    return Look({"layout": "json", "header": True, "columns": {}}, [],
+                rounded_length((rows["passage"].str.len() + rows["question"].str.len()).tolist()), -(-need // 10) * 10,
+                len(lengths) < len(rows))  # fmt: skip
+
+
+# Texts with entities
+
+
+def _conll(path: Path, lines: list[str]) -> Look:
+    cells = [line.split() for line in lines if line.strip()]
+    tagged = sum(len(own) > 1 and bool(TAG.fullmatch(own[-1])) for own in cells)
+    if tagged < 0.9 * len(cells):
+        raise DataError("is neither CoNLL nor JSON lines", path, expected="a token, white space and a BIO or BMES tag "
+                        "a line, or a JSON object a line", action="convert it first")  # fmt: skip
+    tokens = [own[0] for own in cells]
+    suffix = sum(len(token) == 2 and token[1].isdigit() for token in tokens) > 0.95 * len(tokens)
+    lengths = [0]
+    for line in lines:
+        if line.strip():
+            lengths[-1] += 1
+        elif lengths[-1]:
+            lengths.append(0)
+    kinds = sorted({own[-1][2:] for own in cells if TAG.fullmatch(own[-1])} - {""})
+    return _with_types(path, kinds, {"layout": "conll", "header": False, "columns": {"token": 1, "tag": -1},
+                                     "digit_suffix": suffix}, [length for length in lengths if length])  # fmt: skip
+
+
+def _entities(path: Path) -> Look:
+    items = [item for _, item in read_json_lines(path)]
+    shared = [key for key in items[0] if all(key in item for item in items)]
+    texts = [key for key in shared if all(isinstance(item[key], str) for item in items)]
+    found = [key for key in shared if all(isinstance(item[key], (list, dict)) for item in items)]
+    if not texts or not found:
+        raise DataError(f"has the keys {', '.join(shared)}", path, expected="a text and a list of entities in each",
+                        action="leave --from out and write data.py")  # fmt: skip
+    text = max(texts, key=lambda key: _mean_length([item[key] for item in items]))
+    entities = found[0]
+    columns = {"text": text, "entities": entities}
+    if own_id := next((key for key in shared if key.lower() in IDS), None):
+        columns = {"id": own_id} | columns
+    files: dict[str, Any] = {"layout": "json", "header": True, "columns": columns}
+    some = [(item[text], entity) for item in items for entity in item[entities]]
+    if isinstance(items[0][entities], dict):
+        kinds = {kind for _, kind in some}
+    elif some and isinstance(some[0][1], dict):
+        keys = [
+            _key(path, some[0][1], hints) for hints in (("start", "begin"), ("end",), ("type", "label", "category"))
+        ]
+        kinds = {str(entity[keys[2]]) for _, entity in some}
+        files |= {"entity_keys": keys, "inclusive": _inclusive(some, keys)}
+    else:
+        kinds = {str(entity[2]) for _, entity in some}
+    return _with_types(path, sorted(kinds), files, [len(item[text]) for item in items])
+
+
+def _key(path: Path, entity: dict[str, Any], hints: Sequence[str]) -> str:
+    for key in entity:
+        if any(hint in key.lower() for hint in hints):
+            return key
+    raise DataError(f"has entities with {', '.join(entity)}", path, expected=f"a key with {' or '.join(hints)} in it",
+                    action="leave --from out and set files.entity_keys in the config")  # fmt: skip
+
+
+def _inclusive(some: Sequence[tuple[str, dict[str, Any]]], keys: Sequence[str]) -> bool:
+    """Whether ends are last characters, where the entities hold their own text."""
+    votes = Counter()
+    for text, entity in some[:1000]:
+        start, end = int(entity[keys[0]]), int(entity[keys[1]])
+        for value in entity.values():
+            if isinstance(value, str) and value:
+                votes[False] += text[start:end] == value
+                votes[True] += text[start : end + 1] == value
+    return votes[True] > votes[False]
+
+
+def _with_types(path: Path, kinds: list[str], files: dict[str, Any], lengths: list[int]) -> Look:
+    if not kinds:
+        raise DataError("has no entity", path, expected="a training file", action="name the training file")
+    return Look(files, kinds, rounded_length(lengths))

@@ -1,0 +1,13 @@
+"""How the files look: texts to read by `files` in the config, a submission to write."""
+
+from competitions.tasks.tagged_files import read_tagged, write_tagged
+
+
+def read(path, config, labelled):
+    """Rows with id, tokens and spans. What a text needs to be cleaned of goes here."""
+    return read_tagged(path, config.files, config.types, labelled)
+
+
+def write_submission(path, rows, predictions, config):
+    """The texts with their entities in the training file's format. Write what the organisers ask for."""
+    write_tagged(path, rows, predictions, config.files)
