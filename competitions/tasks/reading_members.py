@@ -50,6 +50,9 @@ class ReaderMember(TextMember):
     def __init__(self, settings: ReaderSettings, seed: int, judge: Judge) -> None:
         super().__init__(settings, seed, judge, pairs=True)
 
+    def text_key(self) -> None:
+        """Windows are not shared between units: what maps them back to passages is kept with the features."""
+
     def features(self, rows: pd.DataFrame, labelled: bool) -> tuple[Dataset, np.ndarray]:
         own = self.settings
         try:
