@@ -4,7 +4,7 @@ from competitions.tasks.reading_files import read_answers, read_squad, write_ans
 
 
 def read(path, labelled):
-    """Rows with id, question, passage and, where labelled, answers and start. What texts need to be cleaned of goes here,
+    """Rows with id, question, passage and, where labelled, answers and start. Texts are cleaned here,
     and then `start` has to be found again."""
     return read_squad(path, labelled)
 
