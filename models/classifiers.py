@@ -45,10 +45,15 @@ class ChoiceConfig(PooledConfig):
 @dataclass
 class ClassifierOutput(ModelOutput):
     """loss: scalar, with labels. logits (batch, classes): their softmax (multi_label: their sigmoid) is what the model
-    believes."""
+    believes.
+
+    Only of a head with `with_parts`: samples (samples, batch, classes), features (batch, size).
+    """
 
     loss: Tensor | None = None
     logits: Tensor | None = None
+    samples: Tensor | None = None
+    features: Tensor | None = None
 
 
 class Classifier(PooledHead):
@@ -81,16 +86,41 @@ class Classifier(PooledHead):
         the classes (batch, classes); for multi_label 0, 1 or probabilities in between, (batch, classes).
         Returns `ClassifierOutput`; several dropout samples give the mean loss and the mean of their logits.
         """
-        samples = self.classifier(self.dropout(self.pool(input_ids, attention_mask, token_type_ids, inputs_embeds)))
+        features = self.pool(input_ids, attention_mask, token_type_ids, inputs_embeds)
+        samples = self.classifier(self.dropout(features))
         if self.thresholds is not None:
             samples = self.thresholds(samples[..., 0])
-        loss = None
-        if labels is not None and self.config.kind == "multi_label":
-            targets = labels.to(torch.float32).expand(samples.shape)
-            loss = F.binary_cross_entropy_with_logits(samples.float(), targets)
-        elif labels is not None:
-            loss = mean_cross_entropy(samples, labels)
-        return ClassifierOutput(loss=loss, logits=samples.mean(0))
+        loss = None if labels is None else self.likelihood(samples, labels=labels)
+        parts = {"samples": samples, "features": features} if self.with_parts else {}
+        return ClassifierOutput(loss=loss, logits=samples.mean(0), **parts)
+
+    def likelihood(self, samples: Tensor, *, labels: Tensor, **batch: Tensor) -> Tensor:
+        """Mean cross-entropy of samples (samples, batch, classes), of each label by itself for multi_label."""
+        if self.config.kind == "multi_label":
+            return F.binary_cross_entropy_with_logits(samples.float(), labels.to(torch.float32).expand(samples.shape))
+        return mean_cross_entropy(samples, labels)
+
+    def distributions(self, samples: Tensor, **batch: Tensor) -> tuple[Tensor, Tensor]:
+        """The classes; for multi_label absent and present, of each label."""
+        logits = samples.float()
+        if self.config.kind == "multi_label":
+            log_p = torch.stack([F.logsigmoid(-logits), F.logsigmoid(logits)], dim=-1)
+        else:
+            log_p = logits.log_softmax(-1)
+        count = log_p[..., 0].numel()
+        return log_p, torch.full(log_p.shape[1:-1], 1.0 / count, device=samples.device)
+
+    def targets(self, *, labels: Tensor, **batch: Tensor) -> Tensor:
+        """(batch, classes), or (batch, labels, 2) for multi_label; labels may be probabilities."""
+        if self.config.kind == "multi_label":
+            return torch.stack([1.0 - labels.float(), labels.float()], dim=-1)
+        return F.one_hot(labels, len(self.config.classes)).float() if labels.ndim == 1 else labels.float()
+
+    def feature_classes(self, *, labels: Tensor, **batch: Tensor) -> Tensor:
+        """(batch,): the class; -1 for multi_label, where a text has no one class."""
+        if self.config.kind == "multi_label":
+            return labels.new_full((len(labels),), -1, dtype=torch.long)
+        return labels if labels.ndim == 1 else labels.argmax(-1)
 
     def _probabilities(self, **batch: Tensor) -> Tensor:
         """P(class), or for multi_label P(label is present), (batch, classes); at least float32."""

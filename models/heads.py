@@ -178,6 +178,11 @@ class Head(PreTrainedModel):
             del inputs["token_type_ids"]
         return self.encoder(**inputs)
 
+    @property
+    def has_distributions(self) -> bool:
+        """Whether the head says what its logits and labels mean as distributions, for losses other than its own."""
+        return type(self).distributions is not Head.distributions
+
     def likelihood(self, samples: Tensor, **batch: Tensor) -> Tensor:
         """The head's own loss, a mean over rows, of logits (samples, batch, ...) and the labels in `batch`."""
         raise NotImplementedError

@@ -20,10 +20,13 @@ class Objective:
     head: the model, without what data parallel training wraps around it; it is told to return its parts. scale: gives
     the factor of half precision's loss scaling, so that a gradient penalty's gradients do not vanish.
     Calling it with the (wrapped) model and a batch returns the loss; `log_p` then has the batch's distributions.
-    Raises ConfigError for class weights of another number than the head has classes.
+    Raises ConfigError for a head without distributions, and class weights of another number than it has classes.
     """
 
     def __init__(self, head: nn.Module, config: LossConfig, scale=lambda: 1.0) -> None:
+        if not head.has_distributions:
+            raise ConfigError("training.loss and adversarial.kind=vat change what a head learns from its distributions; "
+                              f"{type(head).__name__} has none: leave them out for this member")  # fmt: skip
         self.head, self.config, self.scale = head, config, scale
         self.log_p: Tensor | None = None
         head.with_parts = True

@@ -1,5 +1,7 @@
 """Losses are their papers' formulas, computed here by hand in float64 or by numpy."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -9,8 +11,10 @@ from common.config import ConfigError
 from common.training import losses
 from common.training.losses import Objective, contrastive, doubled, flooded, gradient_penalty, mixed, r_drop
 from common.training.tricks import LossConfig
+from models.classifiers import KINDS, Classifier
 from models.encoders import encoder_from_config
 from models.matchers import CrossEncoder
+from models.reading import Reader
 from models.spans import SpanPointerTagger
 from tests.common.training.tiny import VOCABULARY, tagger
 
@@ -72,7 +76,19 @@ def loss_of(head, rows, **settings) -> torch.Tensor:
     return Objective(head, LossConfig(**settings))(head, rows)
 
 
+def classifier(kind: str) -> Classifier:
+    torch.manual_seed(1)
+    encoder = matcher().encoder
+    return Classifier.from_encoder(encoder, pooling="mean", classes=["x", "y", "z"], kind=kind, dropout=0.0)
+
+
+def texts(kind: str) -> dict[str, torch.Tensor]:
+    labels = torch.tensor([[1, 0, 1], [0, 0, 0], [0, 1, 1], [1, 0, 0]])
+    return pairs() | {"labels": labels if kind == "multi_label" else torch.tensor([2, 0, 1, 0])}
+
+
 HEADS = {
+    **{kind: (partial(classifier, kind), partial(texts, kind)) for kind in KINDS},
     "softmax tagger": (lambda: own_tagger(), batch),
     "samples": (lambda: own_tagger(dropout=0.3, multi_sample_dropout=3), batch),
     "matcher": (lambda: matcher(dropout=0.0), pairs),
@@ -122,6 +138,12 @@ def test_a_crf_keeps_its_likelihood_and_the_other_loss_is_added():
     words = F.cross_entropy(output.logits.flatten(0, 1), rows["labels"].flatten(), reduction="sum") / 4
     assert torch.allclose(loss_of(head, rows, kind="cross_entropy"), output.loss + words, atol=1e-5)
     assert torch.allclose(loss_of(head, rows), output.loss)
+
+
+def test_a_head_without_distributions_is_refused_before_it_trains():
+    head = Reader.from_encoder(own_tagger().encoder)
+    with pytest.raises(ConfigError, match="Reader has none"):
+        Objective(head, LossConfig(label_smoothing=0.1))
 
 
 def test_class_weights_of_another_number_are_refused():
