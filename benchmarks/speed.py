@@ -197,7 +197,7 @@ def training_row(what: str, typical: int, spread: float, steps: int, turns: int)
     scale = wanted / sum(lengths[batch].sum() for batch in mine)
     padding = [1 - sum(lengths[b].sum() for b in some) / sum(len(b) * lengths[b].max() for b in some)
                for some in (grouped, list(shuffled))]  # fmt: skip
-    row = compare(f"training on {what}", "32 rows in random order, padded to the longest (Trainer's)",
+    row = compare(f"training on {what}", "32 rows in random order, padded to the longest",
                   train(mine), train(list(shuffled[:steps])), turns, "2.5")  # fmt: skip
     row.ours, row.ratio, row.low, row.high = (
         row.ours * scale,

@@ -25,7 +25,7 @@ class Objective:
 
     def __init__(self, head: nn.Module, config: LossConfig, scale=lambda: 1.0) -> None:
         if not head.has_distributions:
-            raise ConfigError("training.loss and adversarial.kind=vat change what is learned from a head's distributions; "
+            raise ConfigError("training.loss and adversarial.kind=vat change what is learned from distributions; "
                               f"{type(head).__name__} has none: leave them out for this member")  # fmt: skip
         self.head, self.config, self.scale = head, config, scale
         self.log_p: Tensor | None = None
