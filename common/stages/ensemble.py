@@ -47,7 +47,7 @@ def ensemble(contest: Contest) -> dict[str, Any]:
     units = {name: [unit for unit in run.units() if unit.member == name] for name in names}
     _complete(run, units, rows.digest)
     run.write_config()
-    oof = {name: _out_of_fold(contest, run, units[name]).ordered(rows.train["id"]) for name in names}
+    oof = {name: out_of_fold(contest, run, units[name]).ordered(rows.train["id"]) for name in names}
     test = {name: unit_average(contest, run, units[name], "test").ordered(rows.test["id"]) for name in names}
 
     blends, method = contest.blends(), contest.config.ensemble.method
@@ -195,7 +195,7 @@ def unit_average(contest: Contest, run: Run, units: list[Unit], part: str) -> Sc
     return contest.average_units(units[0].member, *map(list, zip(*outputs, strict=True)))
 
 
-def _out_of_fold(contest: Contest, run: Run, units: list[Unit]) -> Scores:
+def out_of_fold(contest: Contest, run: Run, units: list[Unit]) -> Scores:
     """Every training row scored by the models that have not seen it, averaged over seeds."""
     folds = sorted({unit.fold for unit in units})
     return join([unit_average(contest, run, [unit for unit in units if unit.fold == fold], "oof") for fold in folds])

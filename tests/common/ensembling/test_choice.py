@@ -1,4 +1,4 @@
-"""When a blend that is fitted is taken over one that is not."""
+"""Which way to combine is taken: the best of the simple ones, a model only when it gains more than chance."""
 
 import numpy as np
 
@@ -12,15 +12,20 @@ def around(*scores: float, spread: float, common: float = 0.05) -> np.ndarray:
     return np.stack([score + shared + random.normal(0, spread, 2000) for score in scores])
 
 
-def test_a_fitted_blend_must_gain_more_than_chance():
+def test_a_model_must_gain_more_than_chance():
     scores = [0.80, 0.82, 0.83]
-    assert best_way(scores, [0, 0, 1], around(*scores, spread=0.02)) == 1
-    assert best_way(scores, [0, 0, 1], around(*scores, spread=0.002)) == 2
+    assert best_way(scores, [0, 1, 2], around(*scores, spread=0.02)) == 1
+    assert best_way(scores, [0, 1, 2], around(*scores, spread=0.002)) == 2
+
+
+def test_a_few_fitted_numbers_need_no_more_than_the_higher_score():
+    scores = [0.80, 0.82, 0.821]
+    assert best_way(scores, [0, 0, 1], around(*scores, spread=0.02)) == 2
 
 
 def test_what_all_share_is_no_reason_for_doubt():
     scores = [0.80, 0.81]
-    assert best_way(scores, [0, 1], around(*scores, spread=0.001, common=0.5)) == 1
+    assert best_way(scores, [0, 2], around(*scores, spread=0.001, common=0.5)) == 1
 
 
 def test_among_equally_simple_ones_the_highest_is_taken_and_the_first_on_a_tie():
@@ -28,12 +33,6 @@ def test_among_equally_simple_ones_the_highest_is_taken_and_the_first_on_a_tie()
     assert best_way(scores, [0, 0, 0], around(*scores, spread=0.1)) == 1
     scores = [0.70, 0.80, 0.81]
     assert best_way(scores, [0, 1, 1], around(*scores, spread=0.01)) == 2
-
-
-def test_a_model_must_beat_the_fitted_blend_that_was_taken_before_it():
-    scores = [0.70, 0.80, 0.805]
-    assert best_way(scores, [0, 1, 2], around(*scores, spread=0.01)) == 1
-    assert best_way(scores, [0, 1, 2], around(*scores, spread=0.0005)) == 2
 
 
 def test_without_resamples_the_highest_score_is_taken():

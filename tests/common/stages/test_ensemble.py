@@ -199,12 +199,12 @@ def test_the_ensemble_is_what_its_parts_say(trained):
 
 
 class FittedRanks(RankMean):
-    """Scores higher than the mean on the toy, and says of itself that it is fitted."""
+    """Scores higher than the mean on the toy, and says of itself that a model is fitted."""
 
-    complexity = 1
+    complexity = 2
 
 
-def test_best_takes_a_fitted_blend_only_for_a_gain_beyond_chance(trained):
+def test_best_takes_a_fitted_model_only_for_a_gain_beyond_chance(trained):
     def judged(**settings):
         contest = trained(ensemble=settings)
         contest.blends = lambda: {"mean": Mean(), "rank_mean": FittedRanks()}
