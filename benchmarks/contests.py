@@ -5,7 +5,7 @@ on public data, and writes a table of every member and the blend into benchmarks
 
 Keys:
   datasets=FOLDER      the public data sets                          (default ../shared/datasets)
-  tasks=lcqmc,ocnli    which: chnsenticorp resume lcqmc ocnli cluener cmrc2018 c3 chnsenticorp_clean  (default all)
+  tasks=lcqmc,ocnli    which: chnsenticorp chnsenticorp_clean resume lcqmc ocnli cluener cmrc2018 c3  (default all)
   members=tfidf        these members alone                           (default those of each config)
   seeds=1,2            seeds of weights, order and dropout           (default 1)
   workers=1            units side by side, each of one thread        (default 1)
