@@ -13,7 +13,8 @@ Keys:
   results=FILE         the file whose section is replaced; none when empty (default benchmarks/RESULTS.md)
   rows=0               only so many rows of each set, to try things; such a table is not written into `results`
 
-The same command goes on where it was cut off; the section has what is finished so far.
+The same command goes on where it was cut off; the section has what is finished so far. Fits are kept by their settings:
+after a change of code, or of the encoder's weights under the same name, take another output_dir.
 """
 
 import os
