@@ -45,10 +45,10 @@ def read_texts(train: Path, scored: Path) -> Data:
     Texts of the scored file that stand in the training file too are taken out there, and so are its repetitions.
     """
     tables = [_labelled_texts(path) for path in (train, scored)]
-    seen, keep = {_key(text) for text in tables[1]["source"]}, []
+    seen, keep = {text_key(text) for text in tables[1]["source"]}, []
     for text in tables[0]["source"]:
-        keep.append(_key(text) not in seen)
-        seen.add(_key(text))
+        keep.append(text_key(text) not in seen)
+        seen.add(text_key(text))
     return _train_and_scored(tables[0][keep], tables[1], ("negative", "positive"))
 
 
@@ -151,5 +151,6 @@ def _in_folds(rows: pd.DataFrame, names: tuple[str, ...]) -> Data:
     return Data(rows, grouped_stratified_folds(text_groups(texts), strata, FOLDS, FOLD_SEED), names)
 
 
-def _key(text: str) -> str:
+def text_key(text: str) -> str:
+    """What texts that count as the same have in common: all but case and white space."""
     return "".join(text.lower().split())

@@ -16,6 +16,7 @@ from common.ensembling.thresholds import best_accuracy_threshold
 from common.evaluation.metrics import binary_f1
 from common.files import DataError, existing
 from common.logs import log
+from competitions.tasks.choice import ChoiceConfig, ChoiceContest
 from competitions.tasks.classification import ClassificationConfig, ClassificationContest, set_of
 from competitions.tasks.matching import MatchingConfig, MatchingContest
 from competitions.tasks.reading import ReadingConfig, ReadingContest
@@ -163,3 +164,25 @@ class TableReading(TableContest, ReadingContest):
     """Answers to questions about a passage."""
 
     config_class: ClassVar[type[RunConfig]] = TableReadingConfig
+
+
+@dataclass
+class TableChoiceConfig(ChoiceConfig):
+    """files: see FilesConfig; of these the names alone."""
+
+    files: FilesConfig = field(default_factory=FilesConfig)
+
+
+class TableChoice(TableContest, ChoiceContest):
+    """The right one of each question's candidates."""
+
+    config_class: ClassVar[type[RunConfig]] = TableChoiceConfig
+
+    def check_submission(self, path: Path, test: pd.DataFrame) -> None:
+        super().check_submission(path, test)
+        counts = test["choices"].map(len)
+        for name, prediction, count in zip(test["id"], self.read_submission(path)[1], counts, strict=True):
+            if not 0 <= prediction < count:
+                raise DataError(f"question {name} has the answer {prediction}", path,
+                                expected=f"the place of one of its {count} candidates, 0 for the first",
+                                action="predict the same test file again")  # fmt: skip

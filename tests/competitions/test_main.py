@@ -94,7 +94,7 @@ def test_an_unknown_contest_is_named_with_the_nearest_or_all(capsys: pytest.Capt
     assert main(["datagrand_extractoin", "train"]) == 2
     assert "unknown contest 'datagrand_extractoin': did you mean 'datagrand_extraction'?" in capsys.readouterr().err
     assert main(["kaggle", "train"]) == 2
-    assert "unknown contest 'kaggle': known are chnsenticorp, cluener," in capsys.readouterr().err
+    assert "unknown contest 'kaggle': known are c3, chnsenticorp, cluener," in capsys.readouterr().err
 
 
 def test_a_mistake_in_a_file_of_settings_names_the_file(

@@ -5,12 +5,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_matrix
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score
 
 from common.config import ConfigError
 from common.ensembling.scores import Scores
 from common.evaluation.bootstrap import f1_from_counts
-from common.members.tfidf_classifier import TfidfClassifier, TfidfSettings
+from common.members.tfidf_classifier import TfidfClassifier, TfidfSettings, log_count_ratios
 from common.training.arguments import TrainingConfig
 from competitions.tasks.classification import ClassificationConfig, ClassificationContest
 from competitions.tasks.classification_members import ClassifierMember, ClassifierSettings
@@ -126,8 +128,12 @@ def test_units_are_rows_or_for_several_labels_rows_times_classes():
 # Members
 
 
-def tfidf(several: bool = False, pair: bool = False) -> TfidfClassifier:
-    return TfidfClassifier(TfidfSettings(min_frequency=1), CLASSES, several, pair)
+def tfidf(several: bool = False, pair: bool = False, **settings) -> TfidfClassifier:
+    return TfidfClassifier(TfidfSettings(min_frequency=1, **settings), CLASSES, several, pair)
+
+
+def naive_bayes(several: bool = False, pair: bool = False) -> TfidfClassifier:
+    return tfidf(several, pair, naive_bayes=True)
 
 
 def neural(several: bool = False, pair: bool = False, **settings) -> ClassifierMember:
@@ -136,7 +142,7 @@ def neural(several: bool = False, pair: bool = False, **settings) -> ClassifierM
     return ClassifierMember(own, CLASSES, several, pair, 1, contest(Several if several else Example).judge)
 
 
-@pytest.mark.parametrize("make", [tfidf, neural])
+@pytest.mark.parametrize("make", [tfidf, naive_bayes, neural])
 @pytest.mark.parametrize("several", [False, True])
 @pytest.mark.parametrize("pair", [False, True])
 def test_a_restored_member_scores_as_the_fitted_one_and_labels_have_no_say(make, several, pair, tmp_path: Path):
@@ -155,8 +161,9 @@ def test_a_restored_member_scores_as_the_fitted_one_and_labels_have_no_say(make,
     assert again.scores(rows.head(0)).shape[0] == 0
 
 
-def test_the_tfidf_classifier_learns_which_words_make_a_class():
-    own = tfidf()
+@pytest.mark.parametrize("make", [tfidf, naive_bayes])
+def test_the_tfidf_classifier_learns_which_words_make_a_class(make):
+    own = make()
     own._save = lambda folder: None
     own.fit(texts(120), None, (), Path())
     rows = texts(60, seed=5)
@@ -172,6 +179,23 @@ def test_the_tfidf_classifier_knows_no_word_of_held_out_rows_and_never_gives_an_
     assert not any("魑" in term for term in own.vectorizer.vocabulary_)
     assert own.scores(train)[:, 0, 2].max() < 1e-6
     assert own.scores(train)[:, 0, :2].sum(axis=1) == pytest.approx(np.ones(len(train)), abs=1e-5)
+
+
+def test_log_count_ratios_are_those_of_naive_bayes_and_scores_those_of_weighted_terms(tmp_path: Path):
+    features = csr_matrix([[0.5, 0.0, 0.2], [0.1, 0.3, 0.0], [0.0, 0.9, 0.4]])
+    # Of the class: terms in 2, 1 and 1 texts, one more each makes 3, 2, 2 of 7; of the others 1, 2, 2 of 5.
+    expected = np.log([3 / 7 / (1 / 5), 2 / 7 / (2 / 5), 2 / 7 / (2 / 5)])
+    np.testing.assert_allclose(log_count_ratios(features, np.array([True, True, False])), expected)
+
+    train = texts(40)
+    train = train[train["label"] != "体育"].reset_index(drop=True)
+    own = naive_bayes()
+    own.fit(train, None, (), tmp_path)
+    present = (train["label"] == "饮食").to_numpy()
+    terms = own.vectorizer.transform(own._terms(train["text"].tolist()))
+    weighted = terms.multiply(log_count_ratios(terms, present)).tocsr()
+    reference = LogisticRegression(C=5.0, max_iter=1000).fit(weighted, present).predict_proba(weighted)
+    np.testing.assert_allclose(own.scores(train)[:, 0, :2], reference, atol=1e-4)
 
 
 def test_grades_are_for_one_label_a_text():
