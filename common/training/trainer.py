@@ -19,6 +19,7 @@ from common.config import ConfigError
 from common.logs import log
 from common.training.arguments import TrainingConfig, precision
 from common.training.batching import Collator, LengthGroupedSampler, TokenBatchSampler
+from common.training.fast_dropout import use_fast_dropout
 from common.training.optimizers import build_optimizer, parameter_groups
 from common.training.prepared_text import PreparedText, rows_of
 
@@ -42,6 +43,8 @@ class FoldTrainer(Trainer):
         if args.process_index == 0:
             # Beside the checkpoints, which are deleted when the unit is finished; the curves stay.
             callbacks.append(TensorBoardCallback(SummaryWriter(Path(args.output_dir).parent / "tensorboard")))
+        if args.device.type == "cpu":
+            use_fast_dropout(model)
         # An evaluation set must be named for the Trainer to evaluate; `evaluate` below looks after the rest.
         super().__init__(model=model, args=args, train_dataset=rows.remove_columns("length"),
                          eval_dataset=rows.select([]), data_collator=collator, callbacks=callbacks)  # fmt: skip
@@ -128,6 +131,8 @@ def measure_step(model: nn.Module, rows: Dataset, collator: Collator, config: Tr
     rows: features with a column `length`, of which random batches are made. The model's gradients are cleared after it.
     """
     device = next(model.parameters()).device
+    if device.type == "cpu":
+        use_fast_dropout(model)
     size = config.batch_size
     if config.batch_tokens:
         size = max(1, round(config.batch_tokens / np.mean(rows["length"])))
