@@ -54,12 +54,12 @@ def use_fast_dropout(model: nn.Module) -> int:
                 setattr(parent, name, replacement)
                 changed += 1
     encoder = getattr(model, "encoder", None)
+    fused = isinstance(encoder, PreTrainedModel) and encoder.config._attn_implementation == "sdpa"
     # NEZHA has an attention of its own, which knows all of this.
-    if isinstance(encoder, PreTrainedModel) and encoder.config._attn_implementation == "sdpa":
-        if encoder.config.model_type != "nezha":
-            AttentionInterface.register(ATTENTION, attend)
-            AttentionMaskInterface.register(ATTENTION, eager_mask)
-            encoder.set_attn_implementation(ATTENTION)
+    if fused and encoder.config.model_type != "nezha":
+        AttentionInterface.register(ATTENTION, attend)
+        AttentionMaskInterface.register(ATTENTION, eager_mask)
+        encoder.set_attn_implementation(ATTENTION)
     return changed
 
 

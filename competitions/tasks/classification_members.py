@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from datasets import Dataset
 
+from common.cache import fingerprint
 from common.config import ConfigError
 from common.members.neural import Judge
 from common.text.ragged import lengths_of
@@ -45,6 +46,9 @@ class ClassifierMember(TextMember):
         if labelled:
             columns["labels"] = self._labels(rows["label"])
         return Dataset.from_dict(columns), np.arange(len(rows))
+
+    def feature_key(self) -> str:
+        return f"{super().feature_key()}{fingerprint(self.classes, self.several)}"
 
     def _labels(self, labels: pd.Series) -> Any:
         if not self.several:

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from datasets import Dataset
 
+from common.cache import of_texts, of_values
 from common.config import ConfigError, nearest
 from common.logs import log
 from common.members.neural import Judge, NeuralMember
@@ -109,7 +110,8 @@ class TaggerMember(NeuralMember):
             for chunk in in_chunks(lines, CHUNK):
                 yield from encode.encode_words_many(chunk)["input_ids"]
 
-        self.text.fit(texts, ids, folder, self.seed)
+        content = lambda: of_values([train["tokens"], of_texts(unlabelled)])  # noqa: E731
+        self.text.fit(texts, ids, folder, self.seed, content)
 
     def check(self) -> None:
         self.text.check()
@@ -167,6 +169,9 @@ class TaggerMember(NeuralMember):
     def text_key(self) -> tuple[Any, ...]:
         limit = min(self.settings.max_length, self.text.positions())
         return ("words", limit, self.settings.overlap, self.text.key())
+
+    def feature_key(self) -> str:
+        return self.text.feature_key(type(self).__qualname__, self.scheme)
 
     def collator(self) -> Collator:
         return Collator({"input_ids": self.text.tokenizer.pad_token_id or 0, "attention_mask": 0, "word_positions": -1,
