@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from common.cache import code_version, content_of, fingerprint, kept
 PIECE = 8192  # rows whose features are in memory at once
 BLOCK = 512  # rows of a block of the file: what is read for one of them
 CODE = ("common/text", "common/training", "competitions")
+NARROW = {"input_ids": np.int32, "attention_mask": np.int8, "token_type_ids": np.int8}  # as datasets itself has them
 Features = Callable[[pd.DataFrame, bool], tuple[Dataset, np.ndarray]]
 
 
@@ -34,6 +36,26 @@ def feature_table(
         found = kept("features", lambda: fingerprint(settings, labelled, content_of(rows), code_version(*CODE)),
                      make, _read)  # fmt: skip
     return features(rows, labelled) if found is None else found
+
+
+def table_of(columns: dict[str, Any]) -> Dataset:
+    """`Dataset.from_dict`, where rows are arrays without looking at each of them.
+
+    columns: a list of one array a row, all of one type, becomes a column of lists; anything else is as in `from_dict`.
+    """
+    made = {}
+    for name, values in columns.items():
+        if isinstance(values, list) and len({_kind(row) for row in values}) == 1 and _kind(values[0])[0] == 1:
+            stops = np.cumsum([0, *map(len, values)], dtype=np.int32)
+            flat = np.concatenate(values)
+            made[name] = pa.ListArray.from_arrays(stops, flat.astype(NARROW.get(name, flat.dtype)))
+        else:
+            made[name] = Dataset.from_dict({name: values}).data.column(0).combine_chunks()
+    return Dataset(pa.table(made))
+
+
+def _kind(row: Any) -> tuple[int, Any]:
+    return (row.ndim, row.dtype) if isinstance(row, np.ndarray) else (0, None)
 
 
 def _write(folder: Path, rows: pd.DataFrame, labelled: bool, features: Features) -> None:

@@ -20,6 +20,7 @@ from common.text.tokenization import WholeWordTokenizer
 from common.text.windows import merge_windows, windows
 from common.training.arguments import TrainingConfig
 from common.training.batching import Collator
+from common.training.feature_tables import table_of
 from competitions.tasks.text_settings import EncoderConfig, EncoderText, in_chunks
 
 IGNORED = -100
@@ -151,7 +152,7 @@ class TaggerMember(NeuralMember):
         columns["attention_mask"] = [np.ones(length, dtype=np.int64) for length in columns["length"]]
         if labelled:
             columns |= self.labels(rows, owners)
-        return Dataset.from_dict(columns), np.array(owners).reshape(-1, 3)
+        return table_of(columns), np.array(owners).reshape(-1, 3)
 
     def labels(self, rows: pd.DataFrame, owners: list[tuple[int, int, int]]) -> dict[str, list[np.ndarray]]:
         """Label columns of the windows. owners: (row, first word, last word + 1) of each window."""

@@ -58,3 +58,16 @@ def test_what_has_no_settings_and_what_is_empty_is_not_kept(kept):
     assert len(feature_table(table(), True, windows, None)[0]) == 10
     feature_table(table(), True, lambda rows, labelled: (Dataset.from_dict({}), np.zeros(0)), None)
     assert (kept.hits, kept.misses) == (0, 0)
+
+
+def test_columns_of_arrays_are_what_datasets_makes_of_them():
+    columns = {
+        "input_ids": [np.array([1, 2, 3]), np.zeros(0, np.int64), np.array([4])],
+        "labels": [np.array([[1, 0]]), np.array([[0, 1], [1, 1]]), np.zeros((0, 2), np.int64)],
+        "types": [[1], [2, 3], []],
+        "task": np.arange(3),
+        "length": [3, 0, 1],
+    }
+    found, expected = feature_tables.table_of(columns), Dataset.from_dict(columns)
+    assert found.to_dict() == expected.to_dict() and found.features == expected.features
+    assert len(feature_tables.table_of({"input_ids": [], "length": []})) == 0
