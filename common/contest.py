@@ -46,6 +46,8 @@ class RunConfig:
     only: MEMBER, MEMBER/fold-2 or MEMBER/fold-2/seed-1 trains just that part of the run.
     workers: units trained side by side; 0 picks one a core on a CPU and one on a GPU.
     smoke: a few dozen lines through every stage. max_rows: cut the training and test rows (0 keeps all).
+    cache: folder for vocabularies and features, found again by their content; empty: .cache beside the run's folder.
+    cache_gigabytes: what has not been used for longest is deleted beyond it; 0: nothing is kept.
     input, output: the predict stage's files. prediction, gold: the score stage's. submission: the check stage's.
     """
 
@@ -65,6 +67,8 @@ class RunConfig:
     workers: int = 0
     smoke: bool = False
     max_rows: int = 0
+    cache: str = ""
+    cache_gigabytes: float = 10.0
     input: str = ""
     output: str = ""
     prediction: str = ""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from common import cache
 from common.config import ConfigError, read_config, resolved, typed
 from common.contest import Contest
 from common.files import existing
@@ -24,6 +25,8 @@ def launch(contest: str, stage: str, files: list[Path], words: list[str]) -> Any
     """
     stages = _stages()
     instance = configured(contest, files, words, stage)
+    own = instance.config
+    cache.use(cache.DiskCache(own.cache or Path(own.output_dir).parent / ".cache", own.cache_gigabytes))
     if rank() == 0:
         _start_log(instance, stage)
         if not is_child():

@@ -70,7 +70,7 @@ class ConditionalLayerNorm(nn.Module):
         shape = (x.shape[0], *[1] * (x.dim() - 2), x.shape[-1])
         gain = (self.weight + F.linear(condition, self.condition_gain)).view(shape)
         shift = (self.bias + F.linear(condition, self.condition_shift)).view(shape)
-        return F.layer_norm(x, x.shape[-1:], eps=self.eps) * gain + shift
+        return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=self.eps), gain)
 
 
 def condition_layer_norms(encoder: PreTrainedModel, condition_size: int) -> int:

@@ -97,15 +97,30 @@ class BidirectionalLSTM(nn.Module):
         """
         mask = mask.bool()
         steps = torch.arange(x.shape[1], device=x.device)
-        mirror = torch.where(mask, mask.sum(1, keepdim=True) - 1 - steps, steps)[..., None]
+        mirror = torch.where(mask, mask.sum(1, keepdim=True) - 1 - steps, steps)
+        mirror = (mirror + torch.arange(len(x), device=x.device)[:, None] * x.shape[1]).flatten()
         layers: list[Tensor] = []
         for forwards, backwards in zip(self.forwards, self.backwards, strict=True):
             x = self.dropout(layers[-1]) if layers else x
             rightward = forwards(x)[0]
-            leftward = backwards(x.gather(1, mirror.expand_as(x)))[0]
-            leftward = leftward.gather(1, mirror.expand_as(leftward))
+            leftward = _Mirrored.apply(backwards(_Mirrored.apply(x, mirror))[0], mirror)
             layers.append(torch.cat([rightward, leftward], dim=-1) * mask[..., None])
         return layers
+
+
+class _Mirrored(torch.autograd.Function):
+    """Rows with their words in another order, one that gives the first when it is applied twice."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, places: Tensor) -> Tensor:
+        """x (batch, length, features); places (batch * length,), where each word comes from."""
+        ctx.save_for_backward(places)
+        return x.flatten(0, 1).index_select(0, places).view(x.shape)
+
+    @staticmethod
+    def backward(ctx, upstream: Tensor) -> tuple[Tensor, None]:
+        # The order is its own inverse, so that gradients are moved, not added up.
+        return _Mirrored.apply(upstream, *ctx.saved_tensors), None
 
 
 def initialise_lstm(lstm: nn.LSTM) -> None:

@@ -20,6 +20,7 @@ from common.ensembling.scores import Scores
 from common.files import write_json
 from common.training.arguments import TrainingConfig, training_arguments
 from common.training.batching import Collator
+from common.training.feature_tables import feature_table
 from common.training.layers import reinitialise
 from common.training.prepared_text import PreparedText, SharedText
 from common.training.trainer import FoldTrainer, measure_step, predict_rows
@@ -68,6 +69,10 @@ class NeuralMember(ABC):
         """All that decides the features of unlabelled rows; members of equal keys share them. None: never shared."""
         return None
 
+    def feature_key(self) -> str | None:
+        """A fingerprint of all but the rows that decides the features, labels included. None: never kept on disk."""
+        return None
+
     def share_text(self, shared: SharedText) -> None:
         """Takes features from there. shared: belongs to one table of rows, the only one that is scored from now on."""
         self._shared = shared
@@ -96,7 +101,7 @@ class NeuralMember(ABC):
         # The first process makes vocabulary and vectors, the others read them.
         with arguments.main_process_first(desc="vocabulary"):
             self.fit_text(train, unlabelled, folder)
-        table, _ = self.features(train, labelled=True)
+        table, _ = feature_table(train, True, self.features, self.feature_key())
         set_seed(weight_seed)
         model = self.build_model()
         if self.training.layers:
@@ -151,7 +156,7 @@ class NeuralMember(ABC):
         return self
 
     def _prepare(self, rows: pd.DataFrame) -> PreparedText:
-        table, owners = self.features(rows, labelled=False)
+        table, owners = feature_table(rows, False, self.features, self.feature_key())
         return PreparedText(table, self.collator(), owners)
 
     def _scores(self, model: nn.Module, rows: pd.DataFrame, text: PreparedText):

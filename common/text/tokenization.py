@@ -153,7 +153,7 @@ class WholeWordTokenizer:
 
     @cached_property
     def _words(self) -> WordTable:
-        return WordTable(self.tokenizer)
+        return WordTable(self.tokenizer, places=False)
 
     def _pieces_and_words(self, texts: Sequence[str], sizes: np.ndarray) -> tuple[Pieces, np.ndarray]:
         """Sub-tokens of each text, and which of them begin a whole word."""

@@ -76,12 +76,21 @@ class TokenBatchSampler(Sampler[list[int]]):
     `LengthGroupedSampler`. epochs: after so many the orders come again; every one of them has as many batches as the
     one that needs most, so that a schedule can count steps.
     pool: batches that are sorted together; more means less padding and less randomness.
+    rank, world: which of several processes that train together this one is, and how many they are: each has as many
+    batches of an epoch as the others, and a row is in one of them once.
+    Raises ValueError for fewer rows than processes.
     """
 
-    def __init__(self, lengths: Sequence[int], tokens: int, seed: int, epochs: int = 1, pool: int = 50) -> None:
+    def __init__(
+        self, lengths: Sequence[int], tokens: int, seed: int, epochs: int = 1, pool: int = 50,
+        rank: int = 0, world: int = 1,
+    ) -> None:  # fmt: skip
         self.lengths, self.tokens, self.seed, self.pool = np.asarray(lengths), tokens, seed, pool
         self.epochs, self.epoch = max(1, epochs), 0
-        self.steps = max(len(self._cut(epoch)) for epoch in range(self.epochs))
+        self.rank, self.world = rank, world
+        self.steps = -(-max(len(self._cut(epoch)) for epoch in range(self.epochs)) // world)
+        if self.steps * world > len(self.lengths):
+            raise ValueError(f"{len(self.lengths)} rows are too few for {self.steps} steps of {world} processes")
 
     def set_epoch(self, epoch: int) -> None:
         """Called before each epoch."""
@@ -94,12 +103,12 @@ class TokenBatchSampler(Sampler[list[int]]):
         epoch = self.epoch % self.epochs
         batches = self._cut(epoch)
         # Orders differ by a few batches: of those that lack some, the batches of most rows are halved.
-        while len(batches) < self.steps:
+        while len(batches) < self.steps * self.world:
             largest = max(range(len(batches)), key=lambda place: len(batches[place]))
             half = len(batches[largest]) // 2
             batches[largest : largest + 1] = [batches[largest][:half], batches[largest][half:]]
         places = np.random.default_rng((self.seed, epoch, 1)).permutation(len(batches))
-        return iter([batches[place].tolist() for place in places])
+        return iter([batches[place].tolist() for place in places[self.rank :: self.world]])
 
     def _cut(self, epoch: int) -> list[np.ndarray]:
         order = np.random.default_rng((self.seed, epoch)).permutation(len(self.lengths))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.data_loader import prepare_data_loader
 from datasets import Dataset
 from torch import nn
 from torch.utils.data import DataLoader
@@ -19,6 +20,7 @@ from common.config import ConfigError
 from common.logs import log
 from common.training.arguments import TrainingConfig, precision
 from common.training.batching import Collator, LengthGroupedSampler, TokenBatchSampler
+from common.training.fast_dropout import use_fast_dropout
 from common.training.optimizers import build_optimizer, parameter_groups
 from common.training.prepared_text import PreparedText, rows_of
 
@@ -42,6 +44,8 @@ class FoldTrainer(Trainer):
         if args.process_index == 0:
             # Beside the checkpoints, which are deleted when the unit is finished; the curves stay.
             callbacks.append(TensorBoardCallback(SummaryWriter(Path(args.output_dir).parent / "tensorboard")))
+        if args.device.type == "cpu":
+            use_fast_dropout(model)
         # An evaluation set must be named for the Trainer to evaluate; `evaluate` below looks after the rest.
         super().__init__(model=model, args=args, train_dataset=rows.remove_columns("length"),
                          eval_dataset=rows.select([]), data_collator=collator, callbacks=callbacks)  # fmt: skip
@@ -56,14 +60,18 @@ class FoldTrainer(Trainer):
     def get_train_dataloader(self) -> DataLoader:
         if not self.config.batch_tokens:
             return super().get_train_dataloader()
-        if self.args.world_size > 1:
-            raise ConfigError("training.batch_tokens: under torchrun batches are counted in rows: set batch_size")
         epochs = ORDERS if self.config.max_steps else math.ceil(self.config.epochs)
-        sampler = TokenBatchSampler(self.row_lengths, self.config.batch_tokens, self.args.seed, epochs)
-        return self.accelerator.prepare(
-            DataLoader(self.train_dataset, batch_sampler=sampler, collate_fn=self.data_collator,
-                       pin_memory=self.args.dataloader_pin_memory)
-        )  # fmt: skip
+        try:
+            sampler = TokenBatchSampler(
+                self.row_lengths, self.config.batch_tokens, self.args.seed, epochs,
+                rank=self.args.process_index, world=self.args.world_size,
+            )  # fmt: skip
+        except ValueError as error:
+            raise ConfigError(f"training.batch_tokens={self.config.batch_tokens}: {error}") from None
+        loader = DataLoader(self.train_dataset, batch_sampler=sampler, collate_fn=self.data_collator,
+                            pin_memory=self.args.dataloader_pin_memory)  # fmt: skip
+        # The sampler knows its process's share: accelerate would share out batches of one size alone.
+        return prepare_data_loader(loader, self.args.device, num_processes=1, process_index=0, put_on_device=True)
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         # A run that was cut off after it had lost its patience would take a step before it looked.
@@ -128,6 +136,8 @@ def measure_step(model: nn.Module, rows: Dataset, collator: Collator, config: Tr
     rows: features with a column `length`, of which random batches are made. The model's gradients are cleared after it.
     """
     device = next(model.parameters()).device
+    if device.type == "cpu":
+        use_fast_dropout(model)
     size = config.batch_size
     if config.batch_tokens:
         size = max(1, round(config.batch_tokens / np.mean(rows["length"])))

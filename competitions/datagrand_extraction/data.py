@@ -1,5 +1,7 @@
 """DataGrand 2019 files: numbers joined by "_", segments `id_id/c` two spaces apart, to tables of tokens and spans."""
 
+import hashlib
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -60,6 +62,14 @@ class Corpus:
                 if text.strip():
                     yield _tokens(text.strip(), file, line)
 
+    def content(self) -> str:
+        """A fingerprint of the files, read as bytes: many times as fast as all their lines."""
+        found = []
+        for file in self.files:
+            with file.open("rb") as stream:
+                found.append(hashlib.file_digest(stream, "sha256").hexdigest())
+        return " ".join(found)
+
 
 def write_tagged(path: Path, rows: Sequence[Sequence[str]], spans: Sequence[Sequence[Span]]) -> None:
     """Writes the labelled format, one line a row in the order given.
@@ -90,7 +100,8 @@ def _filled(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _tokens(body: str, path: Path | str, line: int) -> list[str]:
-    tokens = body.split("_")
+    # A token that occurs a thousand times is held once.
+    tokens = list(map(sys.intern, body.split("_")))
     for token in tokens:
         if not (token.isascii() and token.isdigit()):
             hint = "two spaces between segments" if " " in token else 'numbers joined by "_"'

@@ -10,9 +10,11 @@ import pandas as pd
 import torch
 from datasets import Dataset
 
+from common.cache import fingerprint
 from common.config import ConfigError
 from common.members.neural import Judge
 from common.text.ragged import lengths_of
+from common.training.feature_tables import table_of
 from competitions.tasks.text_members import TextMember, TextSettings
 
 
@@ -44,7 +46,10 @@ class ClassifierMember(TextMember):
         columns["length"] = lengths_of(columns["input_ids"])
         if labelled:
             columns["labels"] = self._labels(rows["label"])
-        return Dataset.from_dict(columns), np.arange(len(rows))
+        return table_of(columns), np.arange(len(rows))
+
+    def feature_key(self) -> str:
+        return f"{super().feature_key()}{fingerprint(self.classes, self.several)}"
 
     def _labels(self, labels: pd.Series) -> Any:
         if not self.several:

@@ -14,6 +14,7 @@ from common.config import ConfigError, nearest
 from common.members.lexical_matcher import LexicalMatcher
 from common.members.neural import Judge
 from common.text.ragged import lengths_of
+from common.training.feature_tables import table_of
 from competitions.tasks.text_members import TextMember, TextSettings
 
 
@@ -79,7 +80,7 @@ class MatcherMember(TextMember):
         columns |= {"task": rows["task"].to_numpy(np.int64), "length": np.sum(ids, axis=0)}
         if labelled:
             columns["labels"] = rows["label"].to_numpy(np.int64)
-        return Dataset.from_dict(columns), np.arange(len(rows))
+        return table_of(columns), np.arange(len(rows))
 
     # Model
 

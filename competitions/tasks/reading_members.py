@@ -18,6 +18,7 @@ from common.text.shared_ngrams import shared_ngrams
 from common.text.tokenization import WholeWordTokenizer
 from common.training.arguments import TrainingConfig
 from common.training.batching import Collator
+from common.training.feature_tables import table_of
 from competitions.tasks.text_members import TextCollator, TextMember
 from competitions.tasks.text_settings import EncoderConfig
 
@@ -70,7 +71,7 @@ class ReaderMember(TextMember):
         columns["length"] = lengths_of(columns["input_ids"])
         if labelled:
             columns |= self._labels(found, rows)
-        return Dataset.from_dict(columns), found.owners
+        return table_of(columns), found.owners
 
     def _labels(self, found: ReadingWindows, rows: pd.DataFrame) -> dict[str, np.ndarray]:
         """Where the first answer stands; rows whose answer is not a part of the passage teach nothing."""

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from datasets import Dataset
 
+from common.cache import of_texts, of_values
 from common.config import ConfigError, nearest
 from common.logs import log
 from common.members.neural import Judge, NeuralMember
@@ -19,6 +20,7 @@ from common.text.tokenization import WholeWordTokenizer
 from common.text.windows import merge_windows, windows
 from common.training.arguments import TrainingConfig
 from common.training.batching import Collator
+from common.training.feature_tables import table_of
 from competitions.tasks.text_settings import EncoderConfig, EncoderText, in_chunks
 
 IGNORED = -100
@@ -109,7 +111,8 @@ class TaggerMember(NeuralMember):
             for chunk in in_chunks(lines, CHUNK):
                 yield from encode.encode_words_many(chunk)["input_ids"]
 
-        self.text.fit(texts, ids, folder, self.seed)
+        content = lambda: of_values([train["tokens"], of_texts(unlabelled)])  # noqa: E731
+        self.text.fit(texts, ids, folder, self.seed, content)
 
     def check(self) -> None:
         self.text.check()
@@ -149,7 +152,7 @@ class TaggerMember(NeuralMember):
         columns["attention_mask"] = [np.ones(length, dtype=np.int64) for length in columns["length"]]
         if labelled:
             columns |= self.labels(rows, owners)
-        return Dataset.from_dict(columns), np.array(owners).reshape(-1, 3)
+        return table_of(columns), np.array(owners).reshape(-1, 3)
 
     def labels(self, rows: pd.DataFrame, owners: list[tuple[int, int, int]]) -> dict[str, list[np.ndarray]]:
         """Label columns of the windows. owners: (row, first word, last word + 1) of each window."""
@@ -167,6 +170,9 @@ class TaggerMember(NeuralMember):
     def text_key(self) -> tuple[Any, ...]:
         limit = min(self.settings.max_length, self.text.positions())
         return ("words", limit, self.settings.overlap, self.text.key())
+
+    def feature_key(self) -> str:
+        return self.text.feature_key(type(self).__qualname__, self.scheme)
 
     def collator(self) -> Collator:
         return Collator({"input_ids": self.text.tokenizer.pad_token_id or 0, "attention_mask": 0, "word_positions": -1,

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from common.cache import of_texts, of_values
 from common.config import ConfigError, nearest
 from common.logs import log
 from common.members.neural import Judge, NeuralMember
@@ -93,7 +94,7 @@ class TextMember(NeuralMember):
             yield from own
             yield from unlabelled
 
-        self.text.fit(texts, self._ids, folder, self.seed)
+        self.text.fit(texts, self._ids, folder, self.seed, lambda: of_values([own, of_texts(unlabelled)]))
         if getattr(self.settings, "pooling", "") == "idf":
             self.idf = inverse_document_frequency(self._ids(texts()), len(self.text.tokenizer))
 
@@ -129,6 +130,9 @@ class TextMember(NeuralMember):
         limit = min(own.max_length, self.text.positions())
         reads = (getattr(own, "interaction", ""), self.text_columns)
         return (*reads, limit, own.truncation, own.head_share, self.marks, self.text.key())
+
+    def feature_key(self) -> str:
+        return self.text.feature_key(type(self).__qualname__, self.text_columns, self.marks)
 
     def collator(self) -> Collator:
         padding = self.text.tokenizer.pad_token_id or 0

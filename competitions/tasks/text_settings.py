@@ -1,15 +1,19 @@
 """Settings that every neural member shares: where its encoder and its vocabulary come from."""
 
 import hashlib
+import shutil
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from common.cache import code_version, fingerprint, kept
 from common.config import ConfigError
 from common.files import atomic_path
+
+CODE = ("common/text", "competitions/tasks")
 
 
 @dataclass
@@ -55,12 +59,27 @@ class EncoderText:
         self.bigrams: np.ndarray | None = None
 
     def fit(self, texts: Callable[[], Iterable[Any]], ids: Callable[[Iterable[Any]], Iterable[np.ndarray]],
-            folder: Path, seed: int) -> None:  # fmt: skip
+            folder: Path, seed: int, content: Callable[[], str] | None = None) -> None:  # fmt: skip
         """Makes or loads the tokenizer, counts bigrams and trains word vectors where asked, and saves them in `folder`.
 
         texts: gives the training and unlabelled texts anew at each call. ids: their token ids, special tokens included,
-        by `self.tokenizer`. What an earlier, interrupted call saved is taken as it is.
+        by `self.tokenizer`. What an earlier, interrupted call saved is taken as it is. content: a fingerprint of the
+        texts, by which the process's cache keeps what is made of them.
         """
+        if content and not self.config.encoder and not (folder / "tokenizer").exists():
+            own = (self.config.architecture, self.config.min_frequency, asdict(self.config.word_vectors), seed)
+
+            def key() -> str:
+                return fingerprint(own, self.make.__qualname__, content(), code_version(*CODE))
+
+            def make(draft: Path) -> None:
+                self._fit(texts, ids, draft, seed)
+
+            kept("vocabulary", key, make, lambda entry: _copied(entry, folder))
+        self._fit(texts, ids, folder, seed)
+
+    def _fit(self, texts: Callable[[], Iterable[Any]], ids: Callable[[Iterable[Any]], Iterable[np.ndarray]],
+             folder: Path, seed: int) -> None:  # fmt: skip
         saved = folder / "tokenizer"
         if saved.exists():
             self.restore(folder)
@@ -94,6 +113,11 @@ class EncoderText:
         """A fingerprint of what turns text into ids: equal for tokenizers of equal content, wherever they stand."""
         content = [self.tokenizer.backend_tokenizer.to_str(), str(self.tokenizer.special_tokens_map)]
         return hashlib.sha256("\n".join(content).encode()).hexdigest()
+
+    def feature_key(self, *parts: Any) -> str:
+        """A fingerprint of a member's features: its settings but for how it is trained, its vocabulary, and `parts`."""
+        settings = {name: value for name, value in asdict(self.config).items() if name != "training"}
+        return fingerprint(settings, self.key(), self.positions(), *parts)
 
     def positions(self) -> int:
         """The longest input that the encoder takes, in tokens."""
@@ -196,6 +220,14 @@ def in_chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
             chunk = []
     if chunk:
         yield chunk
+
+
+def _copied(entry: Path, folder: Path) -> None:
+    """Puts what a vocabulary is made of into a unit's folder, the tokenizer last: with it all is there."""
+    for source in sorted(entry.iterdir(), key=lambda path: path.name == "tokenizer"):
+        if source.is_dir() or source.suffix == ".safetensors":
+            with atomic_path(folder / source.name) as draft:
+                (shutil.copytree if source.is_dir() else shutil.copyfile)(source, draft)
 
 
 def _tensor(values: np.ndarray):

@@ -161,3 +161,22 @@ def test_padding_is_what_a_loop_would_do(rows):
 def test_a_list_without_a_padding_value_is_refused():
     with pytest.raises(KeyError, match="no padding value for the column 'bigrams': known are input_ids, labels"):
         Collator({"input_ids": 0, "labels": -100})([{"input_ids": [1], "bigrams": [2]}])
+
+
+@given(st.lists(st.integers(1, 20), min_size=24, max_size=80), st.integers(40, 120), st.integers(1, 3))
+def test_processes_share_an_epoch_without_losing_or_repeating_a_row(lengths, tokens, world):
+    shares = [TokenBatchSampler(lengths, tokens, 1, epochs=2, pool=2, rank=rank, world=world) for rank in range(world)]
+    for epoch in (0, 1):
+        for sampler in shares:
+            sampler.set_epoch(epoch)
+        batches = [list(sampler) for sampler in shares]
+        assert {len(own) for own in batches} == {len(shares[0])}, "every process takes as many steps"
+        rows = [row for own in batches for batch in own for row in batch]
+        assert sorted(rows) == list(range(len(lengths)))
+        widths = [max(lengths[row] for row in batch) * len(batch) for own in batches for batch in own if len(batch) > 1]
+        assert max(widths, default=0) <= tokens
+
+
+def test_too_few_rows_for_so_many_processes_are_an_error():
+    with pytest.raises(ValueError, match="2 rows are too few for 1 steps of 3 processes"):
+        TokenBatchSampler([5, 5], 100, 1, rank=0, world=3)

@@ -8,7 +8,6 @@ import torch
 from torch.utils.data import SequentialSampler
 from transformers import TrainerCallback, set_seed
 
-from common.config import ConfigError
 from common.training.arguments import TrainingConfig, training_arguments
 from common.training.prepared_text import PreparedText
 from common.training.trainer import FoldTrainer, predict_rows
@@ -73,13 +72,6 @@ def test_each_epoch_has_an_order_of_its_own_and_each_row_once(tmp_path, settings
     epochs = [seen[begin : begin + 20] for begin in (0, 20, 40)]
     assert all(sorted(epoch) == list(range(20)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 3
-
-
-def test_batches_of_tokens_are_for_one_process(tmp_path, monkeypatch):
-    trainer = trainer_of(fast(batch_tokens=30), tmp_path)
-    monkeypatch.setattr(type(trainer.args), "world_size", 2)
-    with pytest.raises(ConfigError, match="set batch_size"):
-        trainer.get_train_dataloader()
 
 
 @pytest.mark.parametrize(("keep", "epoch"), [("best", 1), ("last", 3)])
