@@ -106,6 +106,15 @@ def test_conll_in_every_scheme(tags, tmp_path: Path):
     assert table["tokens"].tolist() == [list("北京有我"), ["好"]]
 
 
+def test_white_space_may_be_a_token_of_conll(tmp_path: Path):
+    path = tmp_path / "a.txt"
+    path.write_text("北 B-地\n\u3000 I-地\n  O\n\n \tO\n", encoding="utf-8")
+    table = read_tagged(path, FilesConfig(layout="conll"), TYPES, labelled=True)
+    assert table["tokens"].tolist() == [["北", "\u3000", " "], [" "]]
+    write_tagged(tmp_path / "b.txt", table, table["spans"], FilesConfig(layout="conll"))
+    assert read_tagged(tmp_path / "b.txt", FilesConfig(layout="conll"), TYPES, labelled=True).equals(table)
+
+
 def test_conll_without_tags_with_more_columns_and_with_digits(tmp_path: Path):
     files = FilesConfig(layout="conll", digit_suffix=True, columns={"token": 2, "tag": 3})
     path = put(tmp_path / "a.txt", "x 北0 B-地 y\nx 京1 I-地 y\nx 90 O y\n")
