@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from competitions.tasks.table_contests import TableClassification, TableTagging
 from competitions.tasks.tables import labels_of, read_labels, read_texts, write_table
-from competitions.tasks.tagged_files import check_tokens, read_tagged, write_tagged
+from competitions.tasks.tagged_files import check_tokens, read_tagged, read_written, write_tagged
 
 
 class TextPart(TableClassification):
@@ -85,11 +85,11 @@ class TaggingPart(TableTagging):
         write_tagged(path, rows, predictions, self.config.files)
 
     def read_submission(self, path: Path) -> tuple[list[str], list[Any]]:
-        rows = self.read(path, labelled=True)
+        rows = read_written(path, self.config.files, self.config.types)
         return rows["id"].tolist(), self.gold(rows)
 
     def check_submission(self, path: Path, test) -> None:
-        check_tokens(path, self.read(path, labelled=True), test)
+        check_tokens(path, read_written(path, self.config.files, self.config.types), test)
 
 
 Part = TextPart | TaggingPart
