@@ -3,10 +3,12 @@
 import json
 import lzma
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -52,10 +54,11 @@ def read_lines(path: Path | str) -> Iterator[tuple[int, str]]:
             try:
                 yield number, raw.decode("utf-8").rstrip("\n").removesuffix("\r")
             except UnicodeDecodeError as error:
+                encoding = "UTF-16" if number == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "GB18030"
                 raise DataError(
                     f"not UTF-8 (byte {error.start + 1} of the line is 0x{raw[error.start]:02x})",
                     path, number, expected="UTF-8 text",
-                    action=f"convert it first: iconv -f GB18030 -t UTF-8 {path.name} > fixed.txt",
+                    action=f"convert it first: iconv -f {encoding} -t UTF-8 {path.name} > utf8_{path.name}",
                 ) from None  # fmt: skip
 
 
@@ -68,22 +71,13 @@ def _raw_lines(stream: IO[bytes], path: Path) -> Iterator[bytes]:
 
 
 def read_json_lines(path: Path | str, required: Iterable[str] = ()) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Objects of a JSON-lines file with their line numbers; blank lines are skipped.
+    """Objects of a JSON-lines file, or of one JSON array, with their line numbers; blank lines are skipped.
 
     required: keys that every object must have. Yields (line number from 1, object).
     Raises DataError for a line that is no JSON object or lacks a key.
     """
     required = tuple(required)
-    for number, text in read_lines(path):
-        if not text.strip():
-            continue
-        try:
-            item = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise DataError(
-                f"not JSON ({error.msg} at column {error.colno})", path, number,
-                expected="one JSON object a line", action="fix or delete the line",
-            ) from None  # fmt: skip
+    for number, item in _json_items(path):
         if not isinstance(item, dict):
             raise DataError(f"a JSON {type(item).__name__}", path, number, expected="a JSON object",
                             action="fix the line")  # fmt: skip
@@ -94,6 +88,46 @@ def read_json_lines(path: Path | str, required: Iterable[str] = ()) -> Iterator[
                     expected=f"the keys {', '.join(required)}", action="check that this is the right file",
                 )  # fmt: skip
         yield number, item
+
+
+def _json_items(path: Path | str) -> Iterator[tuple[int, Any]]:
+    lines = ((number, text) for number, text in read_lines(path) if text.strip())
+    first = next(lines, None)
+    if first is not None and first[1].lstrip()[0] == "[":
+        yield from _array_items(path)
+        return
+    for number, text in chain([first] if first else [], lines):
+        try:
+            yield number, json.loads(text)
+        except json.JSONDecodeError as error:
+            raise DataError(
+                f"not JSON ({error.msg} at column {error.colno})", path, number,
+                expected="one JSON object a line", action="fix or delete the line",
+            ) from None  # fmt: skip
+
+
+def _array_items(path: Path | str) -> Iterator[tuple[int, Any]]:
+    """The items of a file that is one JSON array, with the lines that they begin on."""
+    text = "\n".join(line for _, line in read_lines(path))
+    read, blank = json.JSONDecoder().raw_decode, re.compile(r"\s*")
+    line, counted, place = 1, 0, text.index("[") + 1
+    while True:
+        place = blank.match(text, place).end()
+        line, counted = line + text.count("\n", counted, place), place
+        if text[place : place + 1] == "]":
+            return
+        try:
+            item, place = read(text, place)
+        except json.JSONDecodeError as error:
+            raise DataError(f"not JSON ({error.msg})", path, error.lineno, expected="an array of JSON objects",
+                            action="fix the file") from None  # fmt: skip
+        yield line, item
+        place = blank.match(text, place).end()
+        if text[place : place + 1] == ",":
+            place += 1
+        elif text[place : place + 1] != "]":
+            raise DataError("not JSON (no comma behind an item of the array)", path, line,
+                            expected="an array of JSON objects", action="fix the file")  # fmt: skip
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from models.heads import Head, HeadConfig
 class MultiTaskConfig(HeadConfig):
     """Settings of `MultiTask`.
 
-    tasks: settings of each task's head by the task's name, with `head`, its file and class in models/, and `weight`, by
-    which its loss is multiplied (1), e.g. {"entities": {"head": "taggers.Tagger", "types": ["a"]}, "topic": {"head":
+    tasks: settings of each head by its task, with `class`, the head's file and class in models/, and `weight`, by
+    which its loss is multiplied (1), e.g. {"entities": {"class": "taggers.Tagger", "types": ["a"]}, "topic": {"class":
     "matchers.CrossEncoder", "weight": 0.5}}. condition_size: features of a task's embedding that conditions every layer
     norm of the encoder; 0 for none. dropout and multi_sample_dropout are those of the single heads.
     """
@@ -31,8 +31,8 @@ class MultiTaskConfig(HeadConfig):
         for name, settings in self.tasks.items():
             if not name.isidentifier():
                 raise ValueError(f"task {name!r} must be named like a variable: its weights are named after it")
-            if "head" not in settings:
-                raise ValueError(f'task {name!r} names no head: expected e.g. "head": "taggers.Tagger"')
+            if "class" not in settings:
+                raise ValueError(f'task {name!r} names no head: expected e.g. "class": "taggers.Tagger"')
             if not settings.get("weight", 1.0) > 0:
                 raise ValueError(f"task {name!r} has the weight {settings['weight']}: expected a number above 0")
         if self.condition_size < 0:
@@ -47,6 +47,8 @@ class MultiTask(Head):
     """
 
     config_class = MultiTaskConfig
+    # The Trainer would take **batch for a place to hand its own arguments to, and leave losses to be scaled by it.
+    accepts_loss_kwargs = False
 
     def add_layers(self, config: MultiTaskConfig) -> None:
         """Create the heads around the one encoder, and the tasks' embedding."""
@@ -61,8 +63,8 @@ class MultiTask(Head):
         finished = {module for module in self.encoder.modules() if getattr(module, "_is_hf_initialized", False)}
         self.heads = nn.ModuleDict()
         for name, settings in config.tasks.items():
-            own = {key: value for key, value in settings.items() if key not in ("head", "weight")}
-            head = head_class(settings["head"]).from_encoder(self.encoder, **own)
+            own = {key: value for key, value in settings.items() if key not in ("class", "weight")}
+            head = head_class(settings["class"]).from_encoder(self.encoder, **own)
             # The encoder is this model's: held by each head as a module, it would be saved once a head.
             del head._modules["encoder"]
             head.__dict__["encoder"] = self.encoder
@@ -126,6 +128,32 @@ class MultiTask(Head):
         if not isinstance(number, int) or not 0 <= number < len(names):
             raise ValueError(f"there is no task {task!r}: expected one of {', '.join(names)}, or its number")
         return number
+
+
+class OneTask(nn.Module):
+    """A model of several tasks as what it is for one of them: called, and asked for more, like that task's head.
+
+    model: of all tasks. task: its name or number.
+    """
+
+    def __init__(self, model: MultiTask, task: int | str) -> None:
+        super().__init__()
+        self.model, self.task = model, task
+        self.train(model.training)
+
+    def forward(self, **batch: Tensor) -> ModelOutput:
+        """What the head returns for a batch."""
+        return self.model(self.task, **batch)
+
+    def probabilities(self, **batch: Tensor) -> Tensor:
+        """Those of the head."""
+        return self.model.probabilities(task=self.task, **batch)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.model.head_of(self.task), name)
 
 
 def head_class(name: str) -> type[Head]:

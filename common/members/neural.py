@@ -135,13 +135,17 @@ class NeuralMember(ABC):
         self.fit_text(sample, (), folder)
         table, _ = self.features(sample, labelled=True)
         model = self.build_model().to("cuda" if torch.cuda.is_available() else "cpu")
-        step = measure_step(model, table, self.collator(), self.training)
+        step = self.step_seconds(model, table)
         batches = rows * len(table) / len(sample) / self.training.batch_size
         if self.training.batch_tokens:
             batches = rows * sum(table["length"]) / len(sample) / self.training.batch_tokens
         steps = self.training.max_steps * self.training.accumulation or self.training.epochs * batches
         # An epoch ends with a forward pass, a third of a step, over the held-out fold: a quarter of the rows for five.
         return step * steps * 1.1, 4 * sum(parameter.numel() for parameter in model.parameters())
+
+    def step_seconds(self, model: nn.Module, table: Dataset) -> float:
+        """How long a training step takes. table: features of some rows."""
+        return measure_step(model, table, self.collator(), self.training)
 
     def scores(self, rows: pd.DataFrame) -> np.ndarray | list[np.ndarray]:
         """Probabilities of rows; see Member."""

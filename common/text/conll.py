@@ -1,5 +1,6 @@
 """Tagged text as one token and its tag a line, sentences between blank lines: what most entity sets come in."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from common.files import DataError, read_lines
 from common.text.labels import LabelScheme, Span
 
 PARTS = "BIMES"
+BETWEEN = re.compile("[ \t]+")
 
 
 def read_conll(
@@ -27,9 +29,10 @@ def read_conll(
                 yield number - len(tokens), tokens, tags
                 tokens, tags = [], []
             continue
-        cells = line.split()
+        # Not at every white space: a full-width space is a token of Chinese text, and a blank one before the tag too.
+        cells = BETWEEN.split(line.rstrip(" \t"))
         try:
-            text, own = cells[token], "O" if tag is None else cells[tag]
+            text, own = cells[token] or " ", "O" if tag is None else cells[tag]
         except IndexError:
             text, own = "", ""
         missing = tag is not None and len(cells) < 2

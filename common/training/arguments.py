@@ -35,6 +35,8 @@ class TrainingConfig:
     batch_tokens: instead of batch_size, the padded tokens of a batch, so that batches of short rows hold more of them.
     group_by_length: batches of rows of like length. gradient_checkpointing: less memory for more time.
     max_steps: stop after this many steps (0 leaves it to epochs).
+    task_temperature: of several tasks in one training: 1, as when it is unset, draws them by their sizes, more evens
+    them out.
     adversarial, loss, noise, averaging, optimizer, layers, seeds: the tricks, see common/training/tricks.py; unset is
     off.
     """
@@ -58,6 +60,7 @@ class TrainingConfig:
     gradient_checkpointing: bool = False
     max_steps: int = 0
     batch_tokens: int | None = None
+    task_temperature: float | None = None
     # None and not a group of zeros: a unit that was finished before a trick existed is then still the same unit.
     adversarial: AdversarialConfig | None = None
     loss: LossConfig | None = None
@@ -79,6 +82,8 @@ class TrainingConfig:
                 raise ConfigError(f"training.{key} is {value!r}{nearest(value, allowed)}")
         if self.batch_tokens is not None and self.batch_tokens <= 0:
             raise ConfigError(f"training.batch_tokens is {self.batch_tokens}: expected a number above 0, or null")
+        if self.task_temperature is not None and not self.task_temperature > 0:
+            raise ConfigError(f"training.task_temperature is {self.task_temperature}: expected a number above 0")
         for key in ("epochs", "batch_size", "accumulation"):
             if getattr(self, key) <= 0:
                 raise ConfigError(f"training.{key} is {getattr(self, key)}: expected a number above 0")

@@ -23,6 +23,7 @@ from common.training.batching import Collator, LengthGroupedSampler, TokenBatchS
 from common.training.fast_dropout import use_fast_dropout
 from common.training.optimizers import build_optimizer, parameter_groups
 from common.training.prepared_text import PreparedText, rows_of
+from common.training.task_sampling import TaskSampler
 
 ORDERS = 16  # epochs with an order of their own where nobody knows how many there will be
 Evaluate = Callable[[nn.Module], dict[str, float]]
@@ -32,12 +33,16 @@ class FoldTrainer(Trainer):
     """Trains one unit.
 
     model: a head with `part_of(parameter name)`. config: its training settings. args: from `training_arguments`.
-    rows: the feature table with a column `length`. collator: pads the rows. evaluate: scores held-out rows.
+    rows: the feature table with a column `length`, and `batch_task`, a number, where every batch is to be of one task.
+    collator: pads the rows. evaluate: scores held-out rows.
     """
 
     def __init__(self, model: nn.Module, config: TrainingConfig, args: TrainingArguments, rows: Dataset,
                  collator: Collator, evaluate: Evaluate) -> None:  # fmt: skip
         self.config, self.row_lengths, self._evaluate_fold = config, np.asarray(rows["length"]), evaluate
+        self.row_tasks = np.asarray(rows["batch_task"]) if "batch_task" in rows.column_names else None
+        if self.row_tasks is not None and config.batch_tokens:
+            raise ConfigError("training.batch_tokens: batches of several tasks are counted in rows: set batch_size")
         callbacks: list[TrainerCallback] = [EpochLog()]
         if config.patience:
             callbacks.append(Patience(config.patience))
@@ -55,6 +60,8 @@ class FoldTrainer(Trainer):
         batch = self.args.train_batch_size * self.args.world_size
         # Without grouping, every length counts as the same and the order is simply random.
         lengths = self.row_lengths if self.config.group_by_length else np.zeros_like(self.row_lengths)
+        if self.row_tasks is not None:
+            return TaskSampler(self.row_tasks, lengths, batch, self.args.seed, self.config.task_temperature or 1.0)
         return LengthGroupedSampler(lengths, batch, self.args.seed)
 
     def get_train_dataloader(self) -> DataLoader:

@@ -3,7 +3,7 @@
 import json
 
 from common.files import read_json_lines, write_lines
-from competitions.tasks.tagged_files import read_tagged, write_tagged
+from competitions.tasks.tagged_files import read_tagged, read_written, write_tagged
 
 
 def read(path, config, labelled):
@@ -28,7 +28,7 @@ def write_submission(path, rows, predictions, config):
 def read_submission(path, config):
     """The ids and entities of a file that `write_submission` wrote."""
     if config.files.layout == "conll":
-        rows = read(path, config, labelled=True)
+        rows = read_written(path, config.files, config.types)
         return rows["id"].tolist(), rows["spans"].tolist()
     ids, found = [], []
     for _, item in read_json_lines(path, ("id", "label")):

@@ -4,15 +4,13 @@ import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from common.files import DataError, read_json_lines, read_lines
-from common.text.conll import PARTS
 
-TAG = re.compile(f"O|[{PARTS}]-.+")
 HAN = re.compile("[\u4e00-\u9fff]")
 LABELS = ("label", "labels", "labela", "labelb", "class", "category", "sentiment", "标签", "类别", "分类", "target")
 IDS = ("id", "idx", "index", "qid", "guid", "uid", "编号", "序号")
@@ -27,7 +25,8 @@ class Look:
     """What a file seems to be.
 
     files: settings of FilesConfig. labels: classes or entity types. max_length: tokens. longest, unanswerable: of
-    reading, characters of an answer, and whether some questions have none.
+    reading, characters of an answer, and whether some questions have none. example: what the settings read in a row, by
+    which a person sees whether they are right.
     """
 
     files: dict[str, Any] = field(default_factory=dict)
@@ -35,6 +34,7 @@ class Look:
     max_length: int = 128
     longest: int = 0
     unanswerable: bool = False
+    example: str = ""
 
 
 def inspect(path: Path, task: str) -> Look:
@@ -45,12 +45,12 @@ def inspect(path: Path, task: str) -> Look:
     first = next((line.strip() for line in lines if line.strip()), "")
     if not first:
         raise DataError("is empty", path, expected="a training file", action="name another file")
-    if first[0] == "[" and _is_json_list(first, lines):
-        raise DataError("is one JSON array", path, expected="a JSON object a line",
-                        action=f"convert it first: jq -c '.[]' {path.name} > lines.json")  # fmt: skip
+    is_json = first[0] == "{" or (first[0] == "[" and _is_json_list(first, lines))
     if task in ("tagging", "span"):
-        return _entities(path) if first[0] == "{" else _conll(path, lines)
-    return _json_table(path, task) if first[0] == "{" else _table(path, lines, task)
+        from competitions.scaffold.tagged_inspection import conll, entities
+
+        return entities(path) if is_json else conll(path, lines)
+    return _json_table(path, task) if is_json else _table(path, lines, task)
 
 
 def rounded_length(lengths: Sequence[int]) -> int:
@@ -99,12 +99,22 @@ def _table(path: Path, lines: list[str], task: str) -> Look:
 
 def _is_header(rows: list[list[str]]) -> bool:
     first = [cell.strip().lower() for cell in rows[0]]
-    if len(set(first)) < len(first) or any(not cell or cell.isdigit() for cell in first):
+    # The first column may have no name: pandas writes its row numbers like that.
+    if len(set(first)) < len(first) or any(not cell for cell in first[1:]) or any(map(_is_number, first)):
         return False
     if any(cell in KNOWN for cell in first):
         return True
+    for name, values in zip(first, list(zip(*rows[1:], strict=True))[: len(first)], strict=False):
+        # A name above numbers, or above a few values that come again and again.
+        counts = Counter(value.strip().lower() for value in values)
+        if all(map(_is_number, counts)) or (len(counts) <= len(values) // 3 and name not in counts):
+            return True
     # Names of columns are no Chinese sentences, and stand above some.
     return not any(HAN.search(cell) for cell in first) and any(HAN.search(cell) for row in rows[1:20] for cell in row)
+
+
+def _is_number(text: str) -> bool:
+    return bool(re.fullmatch(r"[+-]?\d+([.]\d+)?", text.strip()))
 
 
 def _json_table(path: Path, task: str) -> Look:
@@ -117,12 +127,18 @@ def _json_table(path: Path, task: str) -> Look:
 
 def _columns(path: Path, table: dict[Any, Sequence[Any]], task: str) -> Look:
     wanted = {"matching": ("source", "target"), "nli": ("text", "text_b")}.get(task, ("text",))
+    flags = [str(name) for name, values in table.items() if {str(value) for value in values} <= {"0", "1"}]
+    if task == "multilabel" and len(flags) > 1:
+        raise DataError(f"has a column of 0 and 1 for each label ({', '.join(flags[:5])})", path, expected="one column "
+                        "of labels", action="write them into one, such as A|B, or into a JSON list")  # fmt: skip
     label = _label_column(path, table, task, len(wanted))
     own_id = next((name for name in table if str(name).lower() in IDS and len(set(table[name])) == len(table[name])),
                   None)  # fmt: skip
     texts = [name for name, values in table.items()
              if name not in (label, own_id) and all(isinstance(value, str) for value in values)]  # fmt: skip
-    texts = sorted(texts, key=lambda name: -_mean_length(table[name]))[: len(wanted)]
+    # Chinese before dates and names of users, then the longer.
+    texts = sorted(texts, key=lambda name: (-mean_length(map(HAN.findall, table[name])), -mean_length(table[name])))
+    texts = texts[: len(wanted)]
     if len(texts) < len(wanted):
         raise DataError(f"has {len(texts)} columns of text beside the labels", path, expected=f"{len(wanted)}",
                         action=f"is this a file for --task {task}?")  # fmt: skip
@@ -147,8 +163,9 @@ def _columns(path: Path, table: dict[Any, Sequence[Any]], task: str) -> Look:
         raise DataError(f"{label} is always {', '.join(labels)!r}", path, expected="at least two labels",
                         action="name the training file")  # fmt: skip
     lengths = [sum(map(len, row)) for row in zip(*(table[chosen[column]] for column in wanted), strict=True)]
+    example = " | ".join([*(table[chosen[column]][0][:20] for column in wanted), str(table[label][0])])
     return Look(files, sorted(labels, key=lambda text: (len(text), text) if text.isdigit() else (99, text)),
-                rounded_length(lengths))  # fmt: skip
+                rounded_length(lengths), example=example)  # fmt: skip
 
 
 def _label_column(path: Path, table: dict[Any, Sequence[Any]], task: str, texts: int) -> Any:
@@ -159,11 +176,11 @@ def _label_column(path: Path, table: dict[Any, Sequence[Any]], task: str, texts:
     kinds = {name: len({json.dumps(value, ensure_ascii=False) for value in values}) for name, values in table.items()}
     total = len(next(iter(table.values())))
     likely = [name for name, count in kinds.items()
-              if 2 <= count <= max(2, total // 2) and _mean_length(table[name]) <= 40]  # fmt: skip
+              if 2 <= count <= max(2, total // 2) and mean_length(table[name]) <= 40]  # fmt: skip
     if not likely or len(table) <= texts:
         raise DataError("has no column that looks like labels", path, expected="a column named label, or one with few "
                         "different values", action="leave --from out and set files.columns in the config")  # fmt: skip
-    return min(likely, key=lambda name: (kinds[name], _mean_length(table[name])))
+    return min(likely, key=lambda name: (kinds[name], mean_length(table[name])))
 
 
 def _separator(values: Sequence[Any]) -> str:
@@ -175,8 +192,10 @@ def _separator(values: Sequence[Any]) -> str:
     return min(SEPARATORS, key=kinds)
 
 
-def _mean_length(values: Sequence[Any]) -> float:
-    return sum(len(str(value)) for value in values) / max(len(values), 1)
+def mean_length(values: Iterable[Any]) -> float:
+    """Mean number of characters, or of the items of lists."""
+    lengths = [len(value) if isinstance(value, list) else len(str(value)) for value in values]
+    return sum(lengths) / max(len(lengths), 1)
 
 
 # Questions
@@ -185,6 +204,11 @@ def _mean_length(values: Sequence[Any]) -> float:
 def _questions(path: Path) -> Look:
     from competitions.tasks.reading_files import read_squad
 
+    first = next((text for _, text in read_lines(path) if text.strip()), "")
+    if first.strip().endswith("}") and '"data"' not in first and '"paragraphs"' not in first and len(first.strip()) > 2:
+        raise DataError("is JSON lines", path, expected="SQuAD's JSON: {\"data\": [{\"paragraphs\": [{\"context\", "
+                        "\"qas\": [{\"id\", \"question\", \"answers\"}]}]}]}",
+                        action="convert it first, or read it in data.py")  # fmt: skip
     rows = read_squad(path, labelled=True)
     lengths = [min(map(len, answers)) for answers in rows["answers"] if answers]
     if not lengths:
@@ -193,79 +217,3 @@ def _questions(path: Path) -> Look:
     return Look({"layout": "json", "header": True, "columns": {}}, [],
                 rounded_length((rows["passage"].str.len() + rows["question"].str.len()).tolist()), -(-need // 10) * 10,
                 len(lengths) < len(rows))  # fmt: skip
-
-
-# Texts with entities
-
-
-def _conll(path: Path, lines: list[str]) -> Look:
-    cells = [line.split() for line in lines if line.strip()]
-    tagged = sum(len(own) > 1 and bool(TAG.fullmatch(own[-1])) for own in cells)
-    if tagged < 0.9 * len(cells):
-        raise DataError("is neither CoNLL nor JSON lines", path, expected="a token, white space and a BIO or BMES tag "
-                        "a line, or a JSON object a line", action="convert it first")  # fmt: skip
-    tokens = [own[0] for own in cells]
-    suffix = sum(len(token) == 2 and token[1].isdigit() for token in tokens) > 0.95 * len(tokens)
-    lengths = [0]
-    for line in lines:
-        if line.strip():
-            lengths[-1] += 1
-        elif lengths[-1]:
-            lengths.append(0)
-    kinds = sorted({own[-1][2:] for own in cells if TAG.fullmatch(own[-1])} - {""})
-    return _with_types(path, kinds, {"layout": "conll", "header": False, "columns": {"token": 1, "tag": -1},
-                                     "digit_suffix": suffix}, [length for length in lengths if length])  # fmt: skip
-
-
-def _entities(path: Path) -> Look:
-    items = [item for _, item in read_json_lines(path)]
-    shared = [key for key in items[0] if all(key in item for item in items)]
-    texts = [key for key in shared if all(isinstance(item[key], str) for item in items)]
-    found = [key for key in shared if all(isinstance(item[key], (list, dict)) for item in items)]
-    if not texts or not found:
-        raise DataError(f"has the keys {', '.join(shared)}", path, expected="a text and a list of entities in each",
-                        action="leave --from out and write data.py")  # fmt: skip
-    text = max(texts, key=lambda key: _mean_length([item[key] for item in items]))
-    entities = found[0]
-    columns = {"text": text, "entities": entities}
-    if own_id := next((key for key in shared if key.lower() in IDS), None):
-        columns = {"id": own_id} | columns
-    files: dict[str, Any] = {"layout": "json", "header": True, "columns": columns}
-    some = [(item[text], entity) for item in items for entity in item[entities]]
-    if isinstance(items[0][entities], dict):
-        kinds = {kind for _, kind in some}
-    elif some and isinstance(some[0][1], dict):
-        keys = [
-            _key(path, some[0][1], hints) for hints in (("start", "begin"), ("end",), ("type", "label", "category"))
-        ]
-        kinds = {str(entity[keys[2]]) for _, entity in some}
-        files |= {"entity_keys": keys, "inclusive": _inclusive(some, keys)}
-    else:
-        kinds = {str(entity[2]) for _, entity in some}
-    return _with_types(path, sorted(kinds), files, [len(item[text]) for item in items])
-
-
-def _key(path: Path, entity: dict[str, Any], hints: Sequence[str]) -> str:
-    for key in entity:
-        if any(hint in key.lower() for hint in hints):
-            return key
-    raise DataError(f"has entities with {', '.join(entity)}", path, expected=f"a key with {' or '.join(hints)} in it",
-                    action="leave --from out and set files.entity_keys in the config")  # fmt: skip
-
-
-def _inclusive(some: Sequence[tuple[str, dict[str, Any]]], keys: Sequence[str]) -> bool:
-    """Whether ends are last characters, where the entities hold their own text."""
-    votes = Counter()
-    for text, entity in some[:1000]:
-        start, end = int(entity[keys[0]]), int(entity[keys[1]])
-        for value in entity.values():
-            if isinstance(value, str) and value:
-                votes[False] += text[start:end] == value
-                votes[True] += text[start : end + 1] == value
-    return votes[True] > votes[False]
-
-
-def _with_types(path: Path, kinds: list[str], files: dict[str, Any], lengths: list[int]) -> Look:
-    if not kinds:
-        raise DataError("has no entity", path, expected="a training file", action="name the training file")
-    return Look(files, kinds, rounded_length(lengths))

@@ -130,7 +130,10 @@ def _arguments(words: list[str]) -> tuple[str, str, Path | None]:
 
 
 def _test_beside(source: Path) -> str:
-    """The one file beside the training file that is called test and has its ending, or nothing."""
+    """The file beside it that has its name but for test, or the one test file with its ending, or none."""
+    twin = re.sub("train(ing)?", "test", source.name, flags=re.I)
+    if twin != source.name and (source.parent / twin).is_file():
+        return twin
     found = [path.name for path in source.parent.glob(f"*test*{source.suffix}") if path.name != source.name]
     return found[0] if len(found) == 1 else ""
 
@@ -236,7 +239,11 @@ def _say(name: str, task: str, look: Look, source: Path | None) -> None:
         if task == "reading":
             about = f"answers up to {look.longest} characters{', or none' if look.unanswerable else ''}"
         print(f"  columns {_flow(files['columns'])}; {about}; max_length {look.max_length}")
-        print(f"  test file: {files['test'] or 'none found beside it: set files.test'}\n")
+        if files.get("digit_suffix"):
+            print("  the digit behind each token is taken off")
+        if look.example:
+            print(f"  it reads, for example: {look.example}")
+        print(f"  test file: {files['test'] or 'none found beside it: name it in files.test of config/default.yaml'}\n")
     print(
         f"  bash competitions/{name}/train.sh --config competitions/{name}/config/sample.yaml   # the sample, a minute"
     )

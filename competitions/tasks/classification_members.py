@@ -61,15 +61,18 @@ class ClassifierMember(TextMember):
         collator.padding["labels"] = 0.0  # of several labels; each row has as many, so that nothing is padded
         return collator
 
-    def build_model(self) -> torch.nn.Module:
+    def head(self) -> tuple[type, dict[str, Any]]:
+        """The head on the encoder, and its settings."""
         from models.classifiers import Classifier
 
         own = self.settings
         kind = "ordinal" if own.ordinal else "multi_label" if self.several else "single_label"
-        return self.with_idf(Classifier.from_encoder(
-            self.text.build_encoder(), classes=self.classes, kind=kind, pooling=own.pooling, dropout=own.dropout,
-            multi_sample_dropout=own.multi_sample_dropout,
-        ))  # fmt: skip
+        return Classifier, {"classes": self.classes, "kind": kind, "pooling": own.pooling, "dropout": own.dropout,
+                            "multi_sample_dropout": own.multi_sample_dropout}  # fmt: skip
+
+    def build_model(self) -> torch.nn.Module:
+        kind, settings = self.head()
+        return self.with_idf(kind.from_encoder(self.text.build_encoder(), **settings))
 
     def load_model(self, folder: Path) -> torch.nn.Module:
         from models.classifiers import Classifier

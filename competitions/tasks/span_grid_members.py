@@ -1,6 +1,7 @@
 """Heads that score every span as members: GlobalPointer and the biaffine classifier."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -79,26 +80,15 @@ class SpanGridMember(TaggerMember):
             columns.append(np.array(own or [(-1, -1, -1)], dtype=np.int64))
         return {"span_labels": columns}
 
-    def build_model(self) -> torch.nn.Module:
-        own = self.settings
-        extra = (
-            {"head_size": own.head_size, "efficient": own.efficient, "rotary": own.rotary}
-            if isinstance(own, GlobalPointerSettings)
-            else {"span_size": own.span_size}
-        )
-        return self._head().from_encoder(
-            self.text.build_encoder(), types=list(self.scheme.types), recurrent_size=own.recurrent_size,
-            layer_norm=own.layer_norm, dropout=own.dropout, multi_sample_dropout=own.multi_sample_dropout, **extra,
-        )  # fmt: skip
-
-    def load_model(self, folder) -> torch.nn.Module:
-        return self._head().from_pretrained(folder)
-
-    def _head(self) -> type:
+    def head(self) -> tuple[type, dict[str, Any]]:
         from models.biaffine import BiaffineTagger
         from models.global_pointer import GlobalPointer
 
-        return GlobalPointer if isinstance(self.settings, GlobalPointerSettings) else BiaffineTagger
+        own = self.settings
+        if isinstance(own, GlobalPointerSettings):
+            extra = {"head_size": own.head_size, "efficient": own.efficient, "rotary": own.rotary}
+            return GlobalPointer, extra | self.word_settings()
+        return BiaffineTagger, {"span_size": own.span_size} | self.word_settings()
 
     def forward(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> list[tuple[np.ndarray, ...]]:
         from models.span_grids import grid_tag_probabilities

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,13 @@ def read_tagged(path: Path, files: FilesConfig, types: Sequence[str], labelled: 
     if dropped:
         log.info(f"{path}: {dropped} entities overlap a longer one and are left out")
     return pd.DataFrame(rows, columns=["id", "tokens", "spans"])
+
+
+def read_written(path: Path, files: FilesConfig, types: Sequence[str]) -> pd.DataFrame:
+    """What `write_tagged` wrote: its CoNLL has a token and its tag alone, and no digit behind the token."""
+    if files.layout == "conll":
+        files = replace(files, columns={}, digit_suffix=False)
+    return read_tagged(path, files, types, labelled=True)
 
 
 def flat(spans: Sequence[Span]) -> list[Span]:

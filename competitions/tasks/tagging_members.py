@@ -181,20 +181,24 @@ class TaggerMember(NeuralMember):
 
     # Model
 
-    def build_model(self) -> torch.nn.Module:
+    def head(self) -> tuple[type, dict[str, Any]]:
+        """The head on the encoder, and its settings."""
         from models.taggers import Tagger
 
+        return Tagger, {"scheme": self.scheme.scheme, "head": self.settings.head} | self.word_settings()
+
+    def word_settings(self) -> dict[str, Any]:
+        """What every head on words takes."""
         own = self.settings
-        return Tagger.from_encoder(
-            self.text.build_encoder(), types=list(self.scheme.types), scheme=self.scheme.scheme, head=own.head,
-            recurrent_size=own.recurrent_size, dropout=own.dropout, multi_sample_dropout=own.multi_sample_dropout,
-            layer_norm=own.layer_norm,
-        )  # fmt: skip
+        return {"types": list(self.scheme.types), "recurrent_size": own.recurrent_size, "layer_norm": own.layer_norm,
+                "dropout": own.dropout, "multi_sample_dropout": own.multi_sample_dropout}  # fmt: skip
+
+    def build_model(self) -> torch.nn.Module:
+        kind, settings = self.head()
+        return kind.from_encoder(self.text.build_encoder(), **settings)
 
     def load_model(self, folder: Path) -> torch.nn.Module:
-        from models.taggers import Tagger
-
-        return Tagger.from_pretrained(folder)
+        return self.head()[0].from_pretrained(folder)
 
     def forward(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> list[tuple[np.ndarray, ...]]:
         emissions = model(**batch).logits.float()
@@ -231,20 +235,12 @@ class SpanMember(TaggerMember):
             columns["end_labels"].append(ends)
         return columns
 
-    def build_model(self) -> torch.nn.Module:
+    def head(self) -> tuple[type, dict[str, Any]]:
         from models.spans import SpanPointerTagger
 
         own = self.settings
-        return SpanPointerTagger.from_encoder(
-            self.text.build_encoder(), types=list(self.scheme.types), activation=own.activation,
-            recurrent_size=own.recurrent_size, layer_norm=own.layer_norm, positive_weight=own.positive_weight,
-            dropout=own.dropout, multi_sample_dropout=own.multi_sample_dropout,
-        )  # fmt: skip
-
-    def load_model(self, folder: Path) -> torch.nn.Module:
-        from models.spans import SpanPointerTagger
-
-        return SpanPointerTagger.from_pretrained(folder)
+        extra = {"activation": own.activation, "positive_weight": own.positive_weight}
+        return SpanPointerTagger, extra | self.word_settings()
 
     def forward(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> list[tuple[np.ndarray, ...]]:
         from models.spans import pointer_tag_probabilities

@@ -81,6 +81,26 @@ def test_json_lines_carry_their_line_numbers_past_blank_lines(tmp_path):
     assert list(read_json_lines(path, required=("id",))) == [(1, {"id": 1}), (3, {"id": 2, "text": "好"})]
 
 
+def test_one_json_array_is_read_like_lines(tmp_path):
+    path = tmp_path / "rows.json"
+    write_lines(path, ["", '[{"id": 1},', ' {"id": 2,', '  "text": "好"}', "]"])
+    assert list(read_json_lines(path, required=("id",))) == [(2, {"id": 1}), (3, {"id": 2, "text": "好"})]
+    for text, message in (('[{"id": 1},\n {"id" 2}]', r":2: not JSON"), ('[{"id": 1}\n {"id": 2}]', "no comma"),
+                          ('[{"id": 1},\n2]', ":2: a JSON int"), ('[{"id": 1},', "not JSON")):  # fmt: skip
+        path.write_text(text)
+        with pytest.raises(DataError, match=message):
+            list(read_json_lines(path))
+    path.write_text("[]")
+    assert list(read_json_lines(path)) == []
+
+
+def test_another_encoding_is_named_with_the_command_that_converts_it(tmp_path):
+    for encoding, name in (("gb18030", "GB18030"), ("utf-16", "UTF-16")):
+        (tmp_path / "rows.csv").write_bytes("很好,1\n".encode(encoding))
+        with pytest.raises(DataError, match=f"iconv -f {name} -t UTF-8 rows.csv > utf8_rows.csv"):
+            list(read_lines(tmp_path / "rows.csv"))
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -79,6 +79,34 @@ def test_pairs_keep_the_order_of_the_file_and_a_label_without_majority_is_skippe
     assert inspect(pairs, "matching").files["columns"] == {"source": 1, "target": 2, "label": 3}
 
 
+@pytest.mark.parametrize("lines", [
+    ["评论内容,情感倾向", *(f"{text},{'好坏'[n % 2]}" for n, text in enumerate(TEXTS * 3))],
+    [",review,stars", *(f"{n},{text},{n % 2}" for n, text in enumerate(TEXTS * 3))],
+    ["时间,评论内容,评分", *(f"2020-01-0{n % 5 + 1},{text},{n % 2}" for n, text in enumerate(TEXTS * 3))],
+])  # fmt: skip
+def test_a_header_of_any_words_stands_above_values_that_repeat_or_are_numbers(lines, tmp_path: Path) -> None:
+    look = inspect(written(tmp_path / "a.csv", *lines), "classification")
+    assert look.files["header"] is True and len(look.labels) == 2 and look.example.startswith(TEXTS[0])
+
+
+def test_a_json_array_is_read_as_it_is(tmp_path: Path) -> None:
+    rows = [{"text": text, "label": n % 2} for n, text in enumerate(TEXTS)]
+    path = written(tmp_path / "a.json", json.dumps(rows, ensure_ascii=False, indent=1))
+    assert inspect(path, "classification").labels == ["0", "1"]
+    entity = {"start_idx": 2, "end_idx": 3, "type": "地点", "entity": "北京"}
+    look = inspect(written(tmp_path / "b.json", json.dumps([{"text": "我在北京", "entities": [entity]}])), "span")
+    assert look.files["inclusive"] is True and look.example == "北京 is 地点"
+
+
+@pytest.mark.parametrize(("train", "test"), [
+    ("weiboNER_2nd_conll.train", "weiboNER_2nd_conll.test"), ("train.txt", "test_public.txt"), ("train.csv", "a.csv"),
+])  # fmt: skip
+def test_the_test_file_beside_it_is_found_by_its_name(train: str, test: str, tmp_path: Path) -> None:
+    for name in (train, test):
+        written(tmp_path / name, "")
+    assert scaffold._test_beside(tmp_path / train) == ("" if test == "a.csv" else test)
+
+
 def test_several_labels_of_a_cell_and_their_separator(tmp_path: Path) -> None:
     path = written(tmp_path / "a.csv", "text,labels", *(f'{text},"{own}"' for text, own in zip(
         TEXTS, ["甲,乙", "乙,丙", "甲,丙", "丙"], strict=True)))  # fmt: skip
@@ -90,7 +118,8 @@ def test_conll_and_the_digits_of_weibo(tmp_path: Path) -> None:
     path = written(tmp_path / "a.conll", "我0\tO", "在0\tO", "北0\tB-GPE.NAM", "京1\tI-GPE.NAM", "", "好0\tO")
     look = inspect(path, "tagging")
     assert look.files["digit_suffix"] is True and look.labels == ["GPE.NAM"]
-    assert inspect(written(tmp_path / "b.txt", "北 B-LOC", "京 E-LOC"), "tagging").files["digit_suffix"] is False
+    path = written(tmp_path / "b.txt", "北 B-LOC", "京 E-LOC", "\u3000 O", "", "好 O")
+    assert inspect(path, "tagging").files["digit_suffix"] is False
 
 
 def test_entities_of_json_lines_and_whether_their_ends_are_inclusive(tmp_path: Path) -> None:
@@ -152,15 +181,18 @@ def test_a_mistake_is_named_and_nothing_is_written(words, message, capsys, monke
     ("classification", "好,1\n坏,0,多\n不,1\n", "row 2 has 3 columns"),
     ("classification", 'text,label\n"没有右引号,1\n', "is neither CSV"),
     ("classification", "text,label\n很好,1\n不错,1\n", "is always '1'"),
-    ("classification", '[{"text": "好", "label": 1}]\n', "is one JSON array"),
+    ("classification", '[{"text": "好", "label": 1}\n{"text"', "not JSON (no comma"),
+    ("multilabel", "text,体育,财经\n很好吃,1,0\n不好吃,0,1\n", "a column of 0 and 1 for each label (体育, 财经)"),
     ("classification", '{"text": "好", "label": 1}\n{"text": \n', ":2: not JSON"),
     ("classification", '{"text": "好", "label": ["甲"]}\n{"text": "坏", "label": []}\n', "use --task multilabel"),
     ("matching", "甲\t乙\t是\n丙\t丁\t否\n", "has the labels"),
     ("nli", "text,label\n很好吃,1\n不好吃,0\n", "has 1 columns of text"),
     ("tagging", "这是一句话\n这是又一句\n", "neither CoNLL nor JSON"),
-    ("tagging", "这 O\n是 O\n", "has no entity"),
+    ("tagging", "这 O\n是 O\n\n好 O\n", "has no entity"),
+    ("tagging", "北 B-LOC\n京 I-LOC\n", "has no blank line between sentences"),
     ("reading", '{"data": []}', "has no answers"),
-    ("reading", '{"text": "不是问答"}', "is not SQuAD's JSON"),
+    ("reading", '{"text": "不是问答"}', "is JSON lines"),
+    ("reading", '[{"data": []}]', "is not SQuAD's JSON"),
     ("span", '{"text": "没有实体的键"}\n', "expected a text and a list of entities"),
 ])  # fmt: skip
 def test_an_odd_file_is_one_error_that_names_it(task, text, message, tmp_path: Path, capsys) -> None:

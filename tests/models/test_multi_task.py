@@ -11,9 +11,9 @@ from models.multi_task import MultiTask
 from models.taggers import Tagger
 
 TASKS = {
-    "entities": {"head": "taggers.Tagger", "types": ["a"], "recurrent_size": 4, "dropout": 0.0},
-    "spans": {"head": "global_pointer.GlobalPointer", "types": ["a"], "head_size": 4, "dropout": 0.0},
-    "topic": {"head": "matchers.CrossEncoder", "dropout": 0.0, "weight": 0.25},
+    "entities": {"class": "taggers.Tagger", "types": ["a"], "recurrent_size": 4, "dropout": 0.0},
+    "spans": {"class": "global_pointer.GlobalPointer", "types": ["a"], "head_size": 4, "dropout": 0.0},
+    "topic": {"class": "matchers.CrossEncoder", "dropout": 0.0, "weight": 0.25},
 }
 TAGS = torch.tensor([[1, 2, 0, 1, 0, 0], [0, 1, -100, -100, -100, -100], [1, 2, 2, 0, -100, -100]])
 
@@ -60,7 +60,7 @@ def test_it_learns_all_tasks_and_comes_back(encoder, batches: dict, condition_si
 def test_each_head_is_what_it_would_be_alone(bert_checkpoint, batches: dict) -> None:
     model = model_of(load_encoder(bert_checkpoint))
     for name, kind in (("entities", Tagger), ("topic", CrossEncoder)):
-        own = {key: value for key, value in TASKS[name].items() if key not in ("head", "weight")}
+        own = {key: value for key, value in TASKS[name].items() if key not in ("class", "weight")}
         alone = kind.from_encoder(load_encoder(bert_checkpoint), **own).eval()
         alone.load_state_dict(model.heads[name].state_dict(), strict=False)
         one, two = model(name, **batches[name]), alone(**batches[name])
@@ -119,9 +119,9 @@ def test_misuse_is_named(bert_checkpoint, batches: dict) -> None:
         ({"a": {}}, "names no head"),
         ({"a.b": TASKS["topic"]}, "named like a variable"),
         ({"a": TASKS["topic"] | {"weight": 0}}, "weight"),
-        ({"a": {"head": "taggers.TaggerConfig"}}, "is no head of models/"),
-        ({"a": {"head": "os.path"}}, "is no head of models/"),
-        ({"a": {"head": "multi_task.MultiTask"}}, "is no head of models/"),
+        ({"a": {"class": "taggers.TaggerConfig"}}, "is no head of models/"),
+        ({"a": {"class": "os.path"}}, "is no head of models/"),
+        ({"a": {"class": "multi_task.MultiTask"}}, "is no head of models/"),
     ):
         with pytest.raises(ValueError, match=message):
             model_of(encoder, tasks=tasks)

@@ -8,7 +8,7 @@ import pytest
 from common.config import ConfigError
 from common.files import DataError
 from competitions.tasks.tables import FilesConfig, check_ids, read_labels, read_texts, write_table
-from competitions.tasks.tagged_files import check_tokens, flat, read_tagged, write_tagged
+from competitions.tasks.tagged_files import check_tokens, flat, read_tagged, read_written, write_tagged
 
 
 def put(path: Path, text: str) -> Path:
@@ -104,6 +104,25 @@ def test_conll_in_every_scheme(tags, tmp_path: Path):
     table = read_tagged(path, FilesConfig(layout="conll"), TYPES, labelled=True)
     assert table["spans"].tolist() == [[(0, 2, "地"), (3, 4, "人")], []]
     assert table["tokens"].tolist() == [list("北京有我"), ["好"]]
+
+
+def test_what_is_written_of_conll_is_read_back_whatever_its_columns_and_digits(tmp_path: Path):
+    files = FilesConfig(layout="conll", digit_suffix=True, columns={"token": 2, "tag": 3})
+    table = read_tagged(put(tmp_path / "a.txt", "x 120 B-地\nx 月0 I-地\n"), files, TYPES, labelled=True)
+    assert table["tokens"].tolist() == [["12", "月"]]
+    write_tagged(tmp_path / "s", table, table["spans"].tolist(), files)
+    again = read_written(tmp_path / "s", files, TYPES)
+    check_tokens(tmp_path / "s", again, table)
+    assert again["spans"].tolist() == [[(0, 2, "地")]]
+
+
+def test_white_space_may_be_a_token_of_conll(tmp_path: Path):
+    path = tmp_path / "a.txt"
+    path.write_text("北 B-地\n\u3000 I-地\n  O\n\n \tO\n", encoding="utf-8")
+    table = read_tagged(path, FilesConfig(layout="conll"), TYPES, labelled=True)
+    assert table["tokens"].tolist() == [["北", "\u3000", " "], [" "]]
+    write_tagged(tmp_path / "b.txt", table, table["spans"], FilesConfig(layout="conll"))
+    assert read_tagged(tmp_path / "b.txt", FilesConfig(layout="conll"), TYPES, labelled=True).equals(table)
 
 
 def test_conll_without_tags_with_more_columns_and_with_digits(tmp_path: Path):

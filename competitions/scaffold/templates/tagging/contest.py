@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import ClassVar
 
-from competitions.my_contest.data import read, write_submission
+from competitions.my_contest.data import read, read_submission, write_submission
 from competitions.tasks.table_contests import TableTagging
 from competitions.tasks.tagged_files import check_tokens
 
@@ -21,8 +21,8 @@ class MyContest(TableTagging):
         write_submission(path, rows, predictions, self.config)
 
     def read_submission(self, path: Path):
-        rows = self.read(path, labelled=True)
+        rows = read_submission(path, self.config)
         return rows["id"].tolist(), self.gold(rows)
 
     def check_submission(self, path: Path, test) -> None:
-        check_tokens(path, self.read(path, labelled=True), test)
+        check_tokens(path, read_submission(path, self.config), test)

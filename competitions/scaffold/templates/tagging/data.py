@@ -1,6 +1,6 @@
 """How the files look: texts to read by `files` in the config, a submission to write."""
 
-from competitions.tasks.tagged_files import read_tagged, write_tagged
+from competitions.tasks.tagged_files import read_tagged, read_written, write_tagged
 
 
 def read(path, config, labelled):
@@ -11,3 +11,8 @@ def read(path, config, labelled):
 def write_submission(path, rows, predictions, config):
     """The texts with their entities in the training file's format. Write what the organisers ask for."""
     write_tagged(path, rows, predictions, config.files)
+
+
+def read_submission(path, config):
+    """The rows of a file that `write_submission` wrote."""
+    return read_written(path, config.files, config.types)
