@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-WORKER = '''
+WORKER = """
 import json, sys
 from pathlib import Path
 import torch
@@ -29,7 +29,7 @@ trainer.train()
 weights = {name: value.double().sum().item() for name, value in trainer.model.state_dict().items()}
 found = {"steps": trainer.state.global_step, "seen": seen, "weights": weights}
 (folder / f"{arguments.process_index}.json").write_text(json.dumps(found))
-'''
+"""
 
 
 def trained(folder: Path, processes: int) -> list[dict]:
