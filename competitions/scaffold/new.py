@@ -174,6 +174,7 @@ def _config(name: str, task: str, look: Look, data_dir: str) -> str:
         about = (
             f"max_answer: {look.longest or 40}                            # characters of an answer\n"
             f"unanswerable: {str(look.unanswerable).lower()}                       # true: some have none\n"
+            "n_best: null                              # so many answers a test question, into nbest.json\n"
         )
     elif own["code"] == "tagging":
         about = (

@@ -24,11 +24,11 @@ from competitions.tasks.classification import length_points
 class ReadingConfig(RunConfig):
     """max_answer: characters of an answer. unanswerable: some questions have none; when to say so is then a threshold
     that out-of-fold scores choose. n_best: so many answers of each test question, with probabilities, go into
-    nbest.json beside the submission; 0: none."""
+    nbest.json beside the submission; unset: none."""
 
     max_answer: int = 40
     unanswerable: bool = False
-    n_best: int = 0
+    n_best: int | None = None  # None and not 0: units that were finished before it existed are still the same
 
 
 def _kinds() -> dict[str, type]:
