@@ -229,6 +229,11 @@ class Contest(ABC):
     def write_submission(self, path: Path, rows: pd.DataFrame, predictions: Sequence[Any]) -> None:
         """Writes the official format, atomically, in the order of `rows`."""
 
+    def write_more(self, folder: Path, rows: pd.DataFrame, scores: Scores) -> None:  # noqa: B027
+        """Writes into the run's folder what there is to say about test rows beyond the submission; by default nothing.
+
+        scores: the blend's. A contest that is asked for second-best answers has them here."""
+
     @abstractmethod
     def read_predictions(self, path: Path, like: Path | None = None) -> tuple[pd.DataFrame, list[Any]]:
         """Rows (with at least id) and predictions of a file in the submission's format or of a gold file."""

@@ -22,8 +22,16 @@ ELSEWHERE = ("sample.yaml", "pytest")
 
 
 def commands(page: Path) -> list[str]:
-    """The indented lines, which are shell commands."""
-    return re.findall("^    (.+)$", page.read_text(encoding="utf-8"), re.M)
+    """The indented lines, which are shell commands, but for those of a file's text."""
+    return re.findall(
+        "^    (.+)$", re.sub("^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S), re.M
+    )
+
+
+def file_of(page: Path, language: str) -> str:
+    """The text of a file that the page shows, without its comments."""
+    text = re.search(f"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)[1]
+    return re.sub(" +#.*", "", text)
 
 
 def downloads(folder: Path) -> None:
@@ -46,21 +54,27 @@ def test_both_languages_show_the_same_commands_and_the_same_table_of_heads() -> 
     assert commands(english) == commands(chinese) and len(commands(english)) >= 9
     tested = [re.findall(r"\w+/[\w/]+\.py", page.read_text(encoding="utf-8").partition("## Heads")[2]
               or page.read_text(encoding="utf-8").partition("## 任务头")[2]) for page in PAGES]  # fmt: skip
+    assert [file_of(english, kind) == file_of(chinese, kind) for kind in ("python", "yaml")] == [True, True]
     assert tested[0] == tested[1] and all((ROOT / "tests" / path).exists() for path in tested[0])
 
 
-@pytest.mark.parametrize("about", ["hotel_reviews", "social_entities"])
+@pytest.mark.parametrize("about", ["hotel_reviews", "social_entities", "two_tasks"])
 def test_every_command_of_the_page_runs(about: str, tmp_path: Path) -> None:
     kit = tmp_path / "kit"
     for room in ("common", "models", "competitions"):
         shutil.copytree(ROOT / room, kit / room, ignore=shutil.ignore_patterns("__pycache__", "pretrained"))
     shutil.copy(ROOT / "pyproject.toml", kit)
     downloads(kit / "downloads")
+    if about == "two_tasks":
+        own = kit / "competitions" / about
+        write_lines(own / "__init__.py", [])
+        write_lines(own / "contest.py", [file_of(PAGES[0], "python")])
+        write_lines(own / "config" / "default.yaml", [file_of(PAGES[0], "yaml")])
     for command in commands(PAGES[0]):
         if about not in command or any(word in command for word in ELSEWHERE):
             continue
         words = command.replace(".venv/bin/python", sys.executable).split()
-        if "train.sh" in command:
+        if "train.sh" in command or words[-1] in ("train", "ensemble"):
             words += FAST
         found = subprocess.run(words, cwd=kit, env=single_threaded() | {"PYTHON": sys.executable},
                                capture_output=True, text=True)  # fmt: skip
@@ -68,3 +82,5 @@ def test_every_command_of_the_page_runs(about: str, tmp_path: Path) -> None:
     if about == "hotel_reviews":
         written = (kit / "outputs/hotel_reviews/default/submission.csv").read_text(encoding="utf-8")
         assert written == (kit / "more.csv").read_text(encoding="utf-8") and len(written.splitlines()) == 21
+    if about == "two_tasks":
+        assert {path.name for path in (kit / "outputs/two_tasks/default/submission").iterdir()} == {"review.csv"}

@@ -90,6 +90,7 @@ def ensemble(contest: Contest) -> dict[str, Any]:
     if len(rows.test):
         submission = run.folder / contest.submission_file
         contest.write_submission(submission, rows.test, contest.decode(rows.test, blended_test, decision))
+        contest.write_more(run.folder, rows.test, blended_test)
     metrics = {
         "contest": contest.name,
         "score": chosen.result["score"],

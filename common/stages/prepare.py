@@ -69,7 +69,8 @@ def _trials(contest: Contest, run: Run, rows: Rows) -> dict[str, str]:
     units = run.units(contest.config.only)
     workers = min(worker_count(contest.config.workers), len(units))
     threads = torch.get_num_threads()
-    torch.set_num_threads(threads_each(workers))  # as many as a unit will have
+    if workers > 1:
+        torch.set_num_threads(threads_each(workers))  # as many as a unit will have; a single one has this process's
     for name in dict.fromkeys(unit.member for unit in units):
         waiting = [unit for unit in units if unit.member == name and run.finished(unit) is None]
         seconds, size = _of_a_unit(contest, name, sample, len(rows.train) * share) if waiting else (0.0, 0)

@@ -4,37 +4,19 @@ import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from common.files import DataError, read_json_lines, read_lines
+from competitions.scaffold.look import IDS, Look, mean_length, rounded_length
+from competitions.scaffold.tagged_inspection import conll, entities
 
 HAN = re.compile("[\u4e00-\u9fff]")
 LABELS = ("label", "labels", "labela", "labelb", "class", "category", "sentiment", "标签", "类别", "分类", "target")
-IDS = ("id", "idx", "index", "qid", "guid", "uid", "编号", "序号")
 KNOWN = (*LABELS, *IDS, "text", "text_a", "text_b", "sentence", "sentence1", "sentence2", "query", "title", "review",
          "content", "source", "premise", "hypothesis", "question1", "question2", "文本", "内容")  # fmt: skip
 SEPARATORS = "|;,，、 "
-MOST_LENGTH = 512
-
-
-@dataclass
-class Look:
-    """What a file seems to be.
-
-    files: settings of FilesConfig. labels: classes or entity types. max_length: tokens. longest, unanswerable: of
-    reading, characters of an answer, and whether some questions have none. example: what the settings read in a row, by
-    which a person sees whether they are right.
-    """
-
-    files: dict[str, Any] = field(default_factory=dict)
-    labels: list[str] = field(default_factory=list)
-    max_length: int = 128
-    longest: int = 0
-    unanswerable: bool = False
-    example: str = ""
 
 
 def inspect(path: Path, task: str) -> Look:
@@ -47,17 +29,8 @@ def inspect(path: Path, task: str) -> Look:
         raise DataError("is empty", path, expected="a training file", action="name another file")
     is_json = first[0] == "{" or (first[0] == "[" and _is_json_list(first, lines))
     if task in ("tagging", "span"):
-        from competitions.scaffold.tagged_inspection import conll, entities
-
         return entities(path) if is_json else conll(path, lines)
     return _json_table(path, task) if is_json else _table(path, lines, task)
-
-
-def rounded_length(lengths: Sequence[int]) -> int:
-    """max_length for texts of these characters: what 99 % need beside special tokens, in steps of 16."""
-    ranked = sorted(lengths)
-    need = ranked[int(0.99 * (len(ranked) - 1))] + 3
-    return min(MOST_LENGTH, max(32, -(-need // 16) * 16))
 
 
 def _is_json_list(first: str, lines: list[str]) -> bool:
@@ -190,12 +163,6 @@ def _separator(values: Sequence[Any]) -> str:
         return len({part for value in values for part in str(value).split(separator)})
 
     return min(SEPARATORS, key=kinds)
-
-
-def mean_length(values: Iterable[Any]) -> float:
-    """Mean number of characters, or of the items of lists."""
-    lengths = [len(value) if isinstance(value, list) else len(str(value)) for value in values]
-    return sum(lengths) / max(len(lengths), 1)
 
 
 # Questions

@@ -8,7 +8,8 @@ from typing import Any
 
 from common.config import ConfigError, nearest
 from common.files import atomic_path, existing
-from competitions.scaffold.inspection import Look, inspect
+from competitions.scaffold.inspection import inspect
+from competitions.scaffold.look import Look
 
 HERE = Path(__file__).parent
 KIT = HERE.parent
@@ -174,6 +175,7 @@ def _config(name: str, task: str, look: Look, data_dir: str) -> str:
         about = (
             f"max_answer: {look.longest or 40}                            # characters of an answer\n"
             f"unanswerable: {str(look.unanswerable).lower()}                       # true: some have none\n"
+            "n_best: null                              # so many answers a test question, into nbest.json\n"
         )
     elif own["code"] == "tagging":
         about = (

@@ -9,7 +9,7 @@ from typing import Any
 
 from common.files import DataError, read_json_lines
 from common.text.conll import BETWEEN, PARTS
-from competitions.scaffold.inspection import IDS, Look, mean_length, rounded_length
+from competitions.scaffold.look import IDS, Look, mean_length, rounded_length
 from competitions.tasks.tables import FilesConfig
 from competitions.tasks.tagged_files import read_tagged
 

@@ -11,6 +11,7 @@ from common.contest import Contest, Member, RunConfig
 from common.ensembling.folds import grouped_stratified_folds, text_groups
 from common.ensembling.scores import Scores
 from common.members.lexical_matcher import LexicalSettings
+from competitions.tasks.choice_rows import candidates
 from competitions.tasks.classification import length_points
 
 
@@ -95,17 +96,3 @@ class ChoiceContest(Contest):
             "characters of a candidate": length_points(candidates(train)["choice"].str.len()),
             "test questions about a training passage": int(test["passage"].isin(known).sum()),
         }
-
-
-def candidates(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row a candidate: source (question and candidate), target (passage), choice, task (0) and, labelled, label."""
-    counts = rows["choices"].map(len).to_numpy(np.int64)
-    place = np.repeat(np.arange(len(rows)), counts)
-    choices = [choice for own in rows["choices"] for choice in own]
-    questions, passages = (rows[column].to_numpy()[place] for column in ("question", "passage"))
-    table = pd.DataFrame({"choice": choices, "target": passages}, dtype=object).assign(task=0)
-    table["source"] = [f"{question} {choice}" for question, choice in zip(questions, choices, strict=True)]
-    if "label" in rows:
-        number = np.concatenate([np.arange(count) for count in counts]) if len(counts) else np.zeros(0)
-        table["label"] = (number == rows["label"].to_numpy(np.int64)[place]).astype(np.int64)
-    return table

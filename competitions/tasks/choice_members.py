@@ -13,7 +13,7 @@ from datasets import Dataset
 from common.members.lexical_matcher import LexicalMatcher
 from common.members.neural import Judge
 from common.text.ragged import lengths_of
-from competitions.tasks.choice import candidates
+from competitions.tasks.choice_rows import candidates
 from competitions.tasks.text_members import TextCollator, TextMember, TextSettings
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,6 +15,7 @@ from common.ensembling.scores import Scores
 from common.ensembling.subset import BestSubset
 from common.ensembling.thresholds import best_null_threshold
 from common.evaluation.reading import answer_exact_match, answer_f1, reading_scores
+from common.files import write_json
 from common.text.reading_windows import best_spans
 from competitions.tasks.classification import length_points
 
@@ -21,10 +23,12 @@ from competitions.tasks.classification import length_points
 @dataclass
 class ReadingConfig(RunConfig):
     """max_answer: characters of an answer. unanswerable: some questions have none; when to say so is then a threshold
-    that out-of-fold scores choose."""
+    that out-of-fold scores choose. n_best: so many answers of each test question, with probabilities, go into
+    nbest.json beside the submission; unset: none."""
 
     max_answer: int = 40
     unanswerable: bool = False
+    n_best: int | None = None  # None and not 0: units that were finished before it existed are still the same
 
 
 def _kinds() -> dict[str, type]:
@@ -88,6 +92,27 @@ class ReadingContest(Contest):
         """The best answer, "" for none."""
         limit = decision.get("null_threshold", 0.0) if self.config.unanswerable else np.inf
         return ["" if difference > limit else text for text, difference in self._best(rows, scores)]
+
+    def n_best(self, rows: pd.DataFrame, scores: Scores, n: int) -> list[list[tuple[str, float]]]:
+        """The n best answers of each row, each text once, with probabilities that sum to 1; "" is no answer, which is
+        among them where questions may have none. Source: Devlin et al. 2019 (BERT), nbest_predictions.json."""
+        found = []
+        for place, passage in enumerate(rows["passage"]):
+            answers, without = best_spans(scores.row(place), self.config.max_answer, n=4 * n)
+            best: dict[str, float] = {"": without} if self.config.unanswerable else {}
+            for start, end, score in answers:
+                best.setdefault(passage[start:end], score)
+            ranked = sorted(best.items(), key=lambda item: -item[1])[:n]
+            chances = np.exp([score - ranked[0][1] for _, score in ranked])
+            found.append([(text, float(p)) for (text, _), p in zip(ranked, chances / chances.sum(), strict=True)])
+        return found
+
+    def write_more(self, folder: Path, rows: pd.DataFrame, scores: Scores) -> None:
+        """nbest.json: {id: [{"text", "probability"}]}, best first."""
+        if self.config.n_best:
+            found = zip(rows["id"], self.n_best(rows, scores, self.config.n_best), strict=True)
+            table = {name: [{"text": text, "probability": p} for text, p in own] for name, own in found}
+            write_json(folder / "nbest.json", table)
 
     def _best(self, rows: pd.DataFrame, scores: Scores) -> list[tuple[str, float]]:
         """Each row's best answer, and how much likelier none is: a difference of log-probabilities."""

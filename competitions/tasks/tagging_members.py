@@ -177,7 +177,8 @@ class TaggerMember(NeuralMember):
     def collator(self) -> Collator:
         return Collator({"input_ids": self.text.tokenizer.pad_token_id or 0, "attention_mask": 0, "word_positions": -1,
                          "labels": IGNORED, "start_labels": IGNORED, "end_labels": IGNORED,
-                         "span_labels": -1})  # fmt: skip
+                         "span_labels": -1, "pair_labels": -1, "entity_spans": -1, "entity_types": -1,
+                         "relation_labels": -1})  # fmt: skip
 
     # Model
 

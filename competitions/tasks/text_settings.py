@@ -29,6 +29,20 @@ class WordVectorConfig:
 
 
 @dataclass
+class FeatureUse:
+    """A pretrained encoder that stays as it is, under a BiLSTM that learns (models/feature_encoder.py).
+
+    layers: how many of its last layers are read, side by side. hidden_size: of the BiLSTM, both directions together;
+    recurrent_layers: how many stand on each other. dropout: of the features, between the LSTMs and of the output.
+    """
+
+    layers: int = 4
+    hidden_size: int = 768
+    recurrent_layers: int = 2
+    dropout: float = 0.1
+
+
+@dataclass
 class EncoderConfig:
     """An encoder and its vocabulary.
 
@@ -37,12 +51,14 @@ class EncoderConfig:
     settings.
     min_frequency: of a token in a new vocabulary, and of a pair of neighbours that gets a bigram embedding.
     word_vectors: what new embeddings start from.
+    frozen: a pretrained encoder stays as it is and is read by a BiLSTM; unset, all of it learns.
     """
 
     encoder: str = ""
     architecture: dict[str, Any] = field(default_factory=lambda: {"model_type": "recurrent"})
     min_frequency: int = 2
     word_vectors: WordVectorConfig = field(default_factory=WordVectorConfig)
+    frozen: FeatureUse | None = None
 
 
 class EncoderText:
@@ -105,6 +121,8 @@ class EncoderText:
 
     def check(self) -> None:
         """Raises ConfigError when there is no such encoder, or no tokenizer with it."""
+        if self.config.frozen and not self.config.encoder:
+            raise ConfigError("frozen is for a pretrained encoder: expected encoder=, or no frozen")
         self.positions()
         if self.config.encoder:
             load_tokenizer(self.config.encoder)
@@ -139,7 +157,7 @@ class EncoderText:
             if self.config.encoder:
                 encoder = load_encoder(self.config.encoder)
                 widen_token_types(encoder, self.token_types)
-                return encoder
+                return self._frozen(encoder) if self.config.frozen else encoder
             encoder = encoder_from_config(self._architecture())
         except (OSError, ValueError, TypeError) as error:
             raise ConfigError(f"encoder={self.config.encoder or self.config.architecture}: {error}") from None
@@ -148,6 +166,11 @@ class EncoderText:
         if self.matrix is not None:
             self._start_embeddings(encoder)
         return encoder
+
+    def _frozen(self, encoder: Any) -> Any:
+        from models.feature_encoder import FeatureEncoder
+
+        return FeatureEncoder.from_encoder(encoder, **asdict(self.config.frozen))
 
     def _architecture(self) -> dict[str, Any]:
         settings = {

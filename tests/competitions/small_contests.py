@@ -14,10 +14,12 @@ def contest_of(name: str, data: Path, *words: str, config: str = "") -> Contest:
     return configured(name, files, [f"data_dir={data}", *words])
 
 
-def run_sample(name: str, folder: Path) -> Path:
-    """The submission that the contest's sample becomes; `predict` gives the same. The rest goes into `folder`."""
+def run_sample(name: str, folder: Path, *more: str) -> Path:
+    """The submission that the contest's sample becomes; `predict` gives the same. The rest goes into `folder`.
+
+    more: further settings."""
     own, run = ROOT / "competitions" / name, folder / "run"
-    words = [f"data_dir={own / 'sample'}", f"output_dir={run}", "workers=1"]
+    words = [f"data_dir={own / 'sample'}", f"output_dir={run}", "workers=1", *more]
     for stage in ("train", "ensemble", "check"):
         launch(name, stage, [own / "config" / "sample.yaml"], words)
     assert read_json(run / "metrics.json")["score"] > 0.5

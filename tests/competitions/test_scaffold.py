@@ -10,7 +10,8 @@ import pytest
 
 from competitions.__main__ import main
 from competitions.scaffold import new as scaffold
-from competitions.scaffold.inspection import inspect, rounded_length
+from competitions.scaffold.inspection import inspect
+from competitions.scaffold.look import rounded_length
 from tests.competitions.conftest import ROOT, single_threaded
 
 SCRIPT = """

@@ -10,8 +10,11 @@ from tests.competitions.small_contests import contest_of, run_sample
 
 
 def test_the_sample_becomes_answers_by_question_id(tmp_path: Path) -> None:
-    found = json.loads(run_sample("cmrc2018", tmp_path).read_text(encoding="utf-8"))
+    path = run_sample("cmrc2018", tmp_path, "n_best=3")
+    found = json.loads(path.read_text(encoding="utf-8"))
     assert list(found) == [f"q{number}" for number in range(60, 72)] and all(found.values())
+    best = json.loads((path.parent / "nbest.json").read_text(encoding="utf-8"))
+    assert {name: own[0]["text"] for name, own in best.items()} == found and {len(own) for own in best.values()} == {3}
 
 
 def test_official_files_are_read_and_answers_of_other_questions_are_refused(tmp_path: Path) -> None:

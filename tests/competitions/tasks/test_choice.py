@@ -11,8 +11,9 @@ from common.ensembling.scores import Scores
 from common.evaluation.bootstrap import f1_from_counts
 from common.members.lexical_matcher import LexicalSettings
 from common.training.arguments import TrainingConfig
-from competitions.tasks.choice import ChoiceConfig, ChoiceContest, candidates
+from competitions.tasks.choice import ChoiceConfig, ChoiceContest
 from competitions.tasks.choice_members import ChoiceCollator, ChoiceLexicalMatcher, ChoiceMember, ChoiceSettings
+from competitions.tasks.choice_rows import candidates
 
 ENCODER = {"model_type": "recurrent", "embedding_size": 8, "hidden_size": 16, "num_layers": 1}
 PLACES = ["北湖", "南山", "东桥", "西岭", "青石", "白云"]

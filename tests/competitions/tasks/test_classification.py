@@ -198,6 +198,20 @@ def test_log_count_ratios_are_those_of_naive_bayes_and_scores_those_of_weighted_
     np.testing.assert_allclose(own.scores(train)[:, 0, :2], reference, atol=1e-4)
 
 
+def test_grades_are_learned_and_a_restored_member_gives_the_same(tmp_path: Path):
+    training = TrainingConfig(epochs=8, batch_size=8, keep="last", precision="fp32", recurrent_learning_rate=0.02,
+                              head_learning_rate=0.02)  # fmt: skip
+    train, rows = texts(90), texts(30, seed=3)
+    own = neural(ordinal=True, pooling="max", training=training)
+    own.fit(train, rows, (), tmp_path)
+    values = own.scores(rows)
+    assert own.model.config.kind == "ordinal" and values.sum(axis=2) == pytest.approx(np.ones((30, 1)), abs=1e-5)
+    found = contest().decode(rows, scored(rows, values), {})
+    assert contest().score(rows, rows["label"].tolist(), found)["accuracy"] > 0.5, "a third by chance"
+    again = neural(ordinal=True, pooling="max", training=training).restore(tmp_path)
+    np.testing.assert_allclose(again.scores(rows), values, atol=1e-5)
+
+
 def test_grades_are_for_one_label_a_text():
     with pytest.raises(ConfigError, match="ordinal"):
         neural(several=True, ordinal=True)

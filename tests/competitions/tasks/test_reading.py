@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from common.ensembling.scores import Scores
-from common.files import DataError
+from common.files import DataError, read_json
 from common.training.arguments import TrainingConfig
 from competitions.tasks.reading import ReadingConfig, ReadingContest
 from competitions.tasks.reading_files import read_answers, read_squad, write_answers
@@ -118,6 +118,23 @@ def test_labels_are_tokens_and_an_answer_that_is_nowhere_teaches_nothing(tmp_pat
     assert own.text.tokenizer.convert_ids_to_tokens(ids) == list(rows["answers"][0][0])
     assert [(row["start_labels"], row["end_labels"]) for row in table][1:3] == [(0, 0), (-100, -100)]
     assert owners[:, 0].tolist() == [0, 1, 2, 3]
+
+
+def test_n_best_answers_are_each_text_once_with_probabilities(tmp_path: Path):
+    rows = questions(1).head(1)
+    rows.at[0, "passage"] = "北湖北"
+    values = np.array([[0.1, 0.1], [0.6, 0.1], [0.1, 0.4], [0.2, 0.4]])  # none, then each character
+    scores = Scores.of(rows["id"].tolist(), [values])
+    (found,) = contest().n_best(rows, scores, 3)
+    # 北湖 and 北湖北 0.24, 北 0.08: it stands twice, 0.06 as the first character and 0.08 as the last.
+    assert sorted(text for text, _ in found) == ["北", "北湖", "北湖北"] and found[2][0] == "北"
+    assert [p for _, p in found] == pytest.approx([0.24 / 0.56, 0.24 / 0.56, 0.08 / 0.56], rel=1e-5)
+    own = contest(unanswerable=True, n_best=9)
+    own.write_more(tmp_path, rows, scores)
+    (written,) = read_json(tmp_path / "nbest.json").values()
+    assert "" in {item["text"] for item in written} and sum(item["probability"] for item in written) == pytest.approx(1)
+    contest().write_more(tmp_path / "nowhere", rows, scores)
+    assert not (tmp_path / "nowhere").exists()
 
 
 # Files
