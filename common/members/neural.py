@@ -164,7 +164,8 @@ class NeuralMember(ABC):
         return PreparedText(table, self.collator(), owners)
 
     def _scores(self, model: nn.Module, rows: pd.DataFrame, text: PreparedText):
-        return self.collect(predict_rows(model, text, self.forward), text.owners, rows)
+        outputs = predict_rows(model, text, self.forward, self.training.predict_precision or "fp32")
+        return self.collect(outputs, text.owners, rows)
 
 
 def trainer_class(training: TrainingConfig) -> type[FoldTrainer]:

@@ -40,9 +40,10 @@ class WordTable:
 
     def numbers_of(self, words: Sequence[str]) -> np.ndarray:
         """The number of each word in this table; int64 (words,). One dictionary lookup a word once all are known."""
-        unseen = set(words).difference(self.numbers)
-        if unseen:
-            self._learn(sorted(unseen))
+        try:
+            return np.fromiter(map(self.numbers.__getitem__, words), np.int64, len(words))
+        except KeyError:
+            self._learn(sorted(set(words).difference(self.numbers)))
         return np.fromiter(map(self.numbers.__getitem__, words), np.int64, len(words))
 
     def _learn(self, words: list[str]) -> None:

@@ -37,6 +37,7 @@ class TrainingConfig:
     max_steps: stop after this many steps (0 leaves it to epochs).
     task_temperature: of several tasks in one training: 1, as when it is unset, draws them by their sizes, more evens
     them out.
+    predict_precision: what scores are computed in, of the same names; unset: fp32.
     adversarial, loss, noise, averaging, optimizer, layers, seeds: the tricks, see common/training/tricks.py; unset is
     off.
     """
@@ -61,6 +62,7 @@ class TrainingConfig:
     max_steps: int = 0
     batch_tokens: int | None = None
     task_temperature: float | None = None
+    predict_precision: str | None = None
     # None and not a group of zeros: a unit that was finished before a trick existed is then still the same unit.
     adversarial: AdversarialConfig | None = None
     loss: LossConfig | None = None
@@ -77,9 +79,10 @@ class TrainingConfig:
             ("schedule", ("linear", "cosine", "constant", "plateau")),
             ("precision", ("auto", "fp32", "bf16", "fp16")),
             ("keep", ("best", "last")),
+            ("predict_precision", (None, "auto", "fp32", "bf16", "fp16")),
         ):
             if (value := getattr(self, key)) not in allowed:
-                raise ConfigError(f"training.{key} is {value!r}{nearest(value, allowed)}")
+                raise ConfigError(f"training.{key} is {value!r}{nearest(str(value), filter(None, allowed))}")
         if self.batch_tokens is not None and self.batch_tokens <= 0:
             raise ConfigError(f"training.batch_tokens is {self.batch_tokens}: expected a number above 0, or null")
         if self.task_temperature is not None and not self.task_temperature > 0:

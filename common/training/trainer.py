@@ -21,6 +21,7 @@ from common.logs import log
 from common.training.arguments import TrainingConfig, precision
 from common.training.batching import Collator, LengthGroupedSampler, TokenBatchSampler
 from common.training.fast_dropout import use_fast_dropout
+from common.training.fast_linear import fast_linears
 from common.training.optimizers import build_optimizer, parameter_groups
 from common.training.prepared_text import PreparedText, rows_of
 from common.training.task_sampling import TaskSampler
@@ -166,18 +167,23 @@ def measure_step(model: nn.Module, rows: Dataset, collator: Collator, config: Tr
 
 
 @torch.inference_mode()
-def predict_rows(model: nn.Module, text: PreparedText, forward: Callable[..., Any]) -> list[Any]:
+def predict_rows(
+    model: nn.Module, text: PreparedText, forward: Callable[..., Any], precision_name: str = "fp32"
+) -> list[Any]:
     """What `forward(model, batch)` gives for every feature of `text`, in its order.
 
-    forward: returns one item a feature of the batch (already off the device).
+    forward: returns one item a feature of the batch (already off the device). precision_name: fp32, bf16, fp16 or auto.
     """
+    half = precision(precision_name)
+    dtype = torch.bfloat16 if half["bf16"] else torch.float16
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
     results: list[Any] = [None] * len(text)
-    for places, batch in text:
-        outputs = forward(model, {key: value.to(device) for key, value in batch.items()})
-        for place, item in zip(places, outputs, strict=True):
-            results[place] = item
+    with fast_linears(model), torch.autocast(device.type, dtype=dtype, enabled=any(half.values())):
+        for places, batch in text:
+            outputs = forward(model, {key: value.to(device) for key, value in batch.items()})
+            for place, item in zip(places, outputs, strict=True):
+                results[place] = item
     model.train(was_training)
     return results

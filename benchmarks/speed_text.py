@@ -1,0 +1,113 @@
+"""Text to features: words, tokens and an Arrow table, next to jieba and BertTokenizer a line at a time."""
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.speed_lengths import SOHU_SHORT, lengths_like, texts_of
+from benchmarks.speed_measure import Row, command, compare, timed
+
+SAMPLE = 10  # the peer's time grows with the lines: every so manieth is enough to know it
+
+
+def lines_of(count: int) -> pd.DataFrame:
+    """Lines as long as a text of a short pair of Sohu."""
+    random = np.random.default_rng(1)
+    return pd.DataFrame({"text": texts_of(lengths_like(SOHU_SHORT, count, random) // 2, random)})
+
+
+def features_of(tokenizer: Any) -> Any:
+    """What turns lines into token ids and the places of their words."""
+    from common.text.segmentation import Segmenter
+    from common.text.tokenization import WholeWordTokenizer
+    from common.training.feature_tables import table_of
+
+    encode, segment = WholeWordTokenizer(tokenizer), Segmenter()
+
+    def features(rows: pd.DataFrame, labelled: bool) -> tuple[Any, np.ndarray]:
+        columns = encode.encode_words_many(segment.cut_many(rows["text"].tolist()))
+        columns["length"] = np.fromiter(map(len, columns["input_ids"]), np.int64)
+        return table_of(columns), np.arange(len(rows))
+
+    return features
+
+
+def text_rows(quick: bool) -> list[Row]:
+    """Speed against the peer, the second time from the cache, and memory."""
+    import jieba
+    from transformers import BertTokenizer
+
+    from common import cache
+    from common.text.vocabulary import character_tokenizer
+    from common.training.feature_tables import feature_table
+
+    count = 10_000 if quick else 100_000
+    rows = lines_of(count)
+    tokenizer = character_tokenizer(rows["text"], 1)
+    jieba.setLogLevel(60)
+    jieba.initialize()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        words = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get)
+        (folder / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
+        peer = BertTokenizer(str(folder / "vocab.txt"))
+        sample = rows["text"].tolist()[::SAMPLE]
+        number = 0
+
+        def ours() -> None:
+            nonlocal number
+            number += 1  # never the same entry, and never the same tokenizer's memory of words
+            feature_table(rows, False, features_of(tokenizer), str(number))
+
+        def again() -> float:
+            return timed(lambda: feature_table(rows, False, features_of(tokenizer), str(number)))
+
+        cache.use(cache.DiskCache(folder / "cache"))
+        try:
+            row = compare(
+                f"{count:,} lines to words, tokens and a table on disk", "jieba and BertTokenizer, a line at a time",
+                ours, lambda: [peer(jieba.lcut(line), is_split_into_words=True) for line in sample],
+                3 if quick else 5, 8, f"theirs: every {SAMPLE}th line, times {SAMPLE}; nothing written; wall time",
+                SAMPLE, time.perf_counter,
+            )  # fmt: skip
+            seconds = median(again() for _ in range(5))
+        finally:
+            cache.use(None)
+    second = Row(f"the same {count:,} lines from the cache", "", f"{1000 * seconds:.0f} ms", "", "", "< 5 s",
+                 seconds < 5)  # fmt: skip
+    return [row, second, memory_row(count)]
+
+
+def memory_row(count: int) -> Row:
+    """What the peak of memory is for so many lines, read in pieces as files are, and for twice as many."""
+    peaks = []
+    for lines in (count, 2 * count):
+        peaks.append(float(json.loads(command(["-m", "benchmarks.speed_text", str(lines)])[1].splitlines()[-1])))
+    growth = 100 * (peaks[1] / peaks[0] - 1)
+    return Row(f"peak memory of features, {count:,} and {2 * count:,} lines", "", f"{peaks[0]:,.0f} MB",
+               f"{peaks[1]:,.0f} MB", f"{growth:+.1f}%", "≤ 5%", growth <= 5, "without the texts")  # fmt: skip
+
+
+def main(count: int) -> None:
+    """Makes features of so many lines, piece by piece, and prints this process's peak of memory in MB."""
+    from benchmarks.speed_measure import memory_now
+    from common.text.vocabulary import character_tokenizer
+    from common.training.feature_tables import PIECE
+
+    texts = lines_of(20_000)
+    features = features_of(character_tokenizer(texts["text"], 1))
+    for begin in range(0, count, PIECE):
+        random = np.random.default_rng(begin)
+        features(texts.iloc[random.integers(0, len(texts), min(PIECE, count - begin))], False)
+    print(json.dumps(memory_now()))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
