@@ -34,12 +34,26 @@ class EnsembleConfig:
 
 
 @dataclass
+class TrialsConfig:
+    """Many seeds started, the bad stopped early (see stages/trials.py).
+
+    keep: how many seeds of each member are trained to the end, those with the best held-out score so far; 0: all.
+    after: the share of the steps at whose next evaluation they are compared. Held-out scores of seeds that were chosen
+    by them are a little optimistic, the less the more folds there are.
+    """
+
+    keep: int = 0
+    after: float = 0.3
+
+
+@dataclass
 class RunConfig:
     """Settings that every contest has; a contest's own class adds to them.
 
     run: the run's name; output_dir: its folder, by default outputs/<contest>/<run>. data_dir: the official files.
     encoder: hub id, local folder, or the name of a built-in architecture; members refer to it as ${encoder}.
     folds, fold_seed: how the training rows are cut. seeds: each fold is trained once per seed.
+    trials: how many of the seeds are trained to the end.
     use: the members to train; encoder_use: those that join them when `encoder` is set. members: the settings of each,
     by name, with `kind` saying what it is.
     pretrain: what differs from config/pretrain.yaml in the pretrain stage.
@@ -56,6 +70,7 @@ class RunConfig:
     folds: int = 5
     fold_seed: int = 1
     seeds: list[int] = field(default_factory=lambda: [1])
+    trials: TrialsConfig = field(default_factory=TrialsConfig)
     use: list[str] = field(default_factory=list)
     encoder_use: list[str] = field(default_factory=list)
     members: dict[str, Any] = field(default_factory=dict)

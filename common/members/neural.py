@@ -22,7 +22,7 @@ from common.training.arguments import TrainingConfig, training_arguments
 from common.training.batching import Collator
 from common.training.layers import reinitialise
 from common.training.prepared_text import PreparedText, SharedText
-from common.training.trainer import FoldTrainer, measure_step, predict_rows
+from common.training.trainer import FoldTrainer, Pause, measure_step, predict_rows
 
 Judge = Callable[[pd.DataFrame, Scores], dict[str, float]]
 
@@ -35,6 +35,7 @@ class NeuralMember(ABC):
     """
 
     distributed = True
+    pause_after: float | None = None  # share of the steps after which `fit` stops, to go on at another call
 
     def __init__(self, training: TrainingConfig, seed: int, judge: Judge) -> None:
         self.training, self.seed, self.judge = training, seed, judge
@@ -87,7 +88,10 @@ class NeuralMember(ABC):
     def fit(
         self, train: pd.DataFrame, held_out: pd.DataFrame, unlabelled: Iterable[Any], folder: Path
     ) -> dict[str, Any]:
-        """Trains, keeps the best or the last epoch, and saves it; resumes from a checkpoint in `folder`."""
+        """Trains, keeps the best or the last epoch, and saves it; resumes from a checkpoint in `folder`.
+
+        With `pause_after` it may return before its end, with the held-out score so far as "paused".
+        """
         _quiet()
         set_seed(self.seed)
         weight_seed, order_seed = self.training.seeds_of(self.seed)
@@ -108,8 +112,12 @@ class NeuralMember(ABC):
             return self.judge(held_out, Scores.of(held_out["id"].tolist(), scores))
 
         trainer = trainer_class(self.training)(model, self.training, arguments, table, self.collator(), evaluate)
+        if self.pause_after:
+            trainer.add_callback(pause := Pause(self.pause_after))
         arguments.distributed_state.wait_for_everyone()
         trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder / "checkpoints"))
+        if self.pause_after and pause.score is not None:
+            return {"paused": pause.score}
         if first:
             trainer.model.save_pretrained(folder / "model")
             write_json(folder / "history.json", trainer.state.log_history)

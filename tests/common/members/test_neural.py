@@ -1,13 +1,17 @@
 """A neural member that is cut off and started again ends where an undisturbed one ends."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from datasets import Dataset
 
+from common.config import typed
 from common.files import read_json
 from common.members.neural import NeuralMember, last_whole_checkpoint
+from common.training.arguments import TrainingConfig
 from models.taggers import Tagger
 from tests.common.training.tiny import COLLATOR, fast, feature_rows, tagger
 
@@ -111,6 +115,22 @@ def test_a_resumed_fit_gives_bit_for_bit_what_an_uninterrupted_one_gives(tmp_pat
     for name, value in expected[1].items():
         assert torch.equal(value, found[1][name]), name
     assert without_times(found[2]) == without_times(expected[2])
+
+
+@pytest.mark.parametrize("settings", [{}, {"keep": "last"}, {"averaging": {"kind": "ema", "decay": 0.9}}], ids=str)
+def test_a_fit_that_pauses_goes_on_as_if_it_had_not(tmp_path, settings):
+    config = typed(TrainingConfig, asdict(fast(epochs=4)) | settings)
+    expected = fit(tmp_path / "whole", TinyMember(config))
+    for _ in range(2):  # a second call, as after a cut right at the pause, does not train on
+        paused = TinyMember(config)
+        paused.pause_after = 0.3
+        facts = paused.fit(TRAIN, HELD_OUT, (), tmp_path / "cut")
+        scores = [line["eval_score"] for line in expected[2] if "eval_score" in line]
+        assert facts == {"paused": scores[1]}, "the first evaluation after 30 % of four epochs is the second"
+        assert not (tmp_path / "cut" / "model").exists()
+    found = fit(tmp_path / "cut", TinyMember(config))
+    assert all(torch.equal(value, found[1][name]) for name, value in expected[1].items())
+    assert found[0] == expected[0]
 
 
 def test_a_fit_that_is_cut_off_twice_still_gives_the_same(tmp_path):
