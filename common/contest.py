@@ -47,6 +47,26 @@ class TrialsConfig:
 
 
 @dataclass
+class TeacherConfig:
+    """A finished run of the same contest, rows and folds that this one learns from (see stages/teaching.py).
+
+    run: its folder; empty: none. share: of a training row's label, what is the teacher's distribution instead
+    (distillation); 0: none, 1: all. pseudo: none, or hard or soft: rows without labels join the training, with the
+    teacher's prediction as their label, or its distribution. Members that learn from no distribution (lexical ones,
+    sparse CRF) take hard labels, and no share.
+    rows: a file in the test format with such rows; empty: the test rows. confidence: the least probability of a row's
+    label, of its least certain word. most: how many such rows, the surest; 0: all.
+    """
+
+    run: str = ""
+    share: float = 0.0
+    pseudo: str = "none"
+    rows: str = ""
+    confidence: float = 0.9
+    most: int = 0
+
+
+@dataclass
 class RunConfig:
     """Settings that every contest has; a contest's own class adds to them.
 
@@ -54,6 +74,7 @@ class RunConfig:
     encoder: hub id, local folder, or the name of a built-in architecture; members refer to it as ${encoder}.
     folds, fold_seed: how the training rows are cut. seeds: each fold is trained once per seed.
     trials: how many of the seeds are trained to the end.
+    teacher: a finished run that this one learns from.
     use: the members to train; encoder_use: those that join them when `encoder` is set. members: the settings of each,
     by name, with `kind` saying what it is.
     pretrain: what differs from config/pretrain.yaml in the pretrain stage.
@@ -71,6 +92,7 @@ class RunConfig:
     fold_seed: int = 1
     seeds: list[int] = field(default_factory=lambda: [1])
     trials: TrialsConfig = field(default_factory=TrialsConfig)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
     use: list[str] = field(default_factory=list)
     encoder_use: list[str] = field(default_factory=list)
     members: dict[str, Any] = field(default_factory=dict)
@@ -113,6 +135,7 @@ class Contest(ABC):
     config_class: ClassVar[type[RunConfig]] = RunConfig
     member_kinds: ClassVar[dict[str, type]]
     columns: ClassVar[tuple[str, ...]] = ("id",)  # what the tables of read_train and read_test must have
+    label_column: ClassVar[str] = "label"  # where a row's label stands; empty: it is no prediction
     pretraining_tokenizer: ClassVar[str] = "character"  # or anonymised: what the pretrain stage makes by itself
 
     def __init__(self, config: RunConfig) -> None:
@@ -156,6 +179,12 @@ class Contest(ABC):
     def augment(self, train: pd.DataFrame) -> pd.DataFrame:
         """The rows to fit on, made from a fold's training rows; by default the same."""
         return train
+
+    def labelled(self, rows: pd.DataFrame, predictions: Sequence[Any]) -> pd.DataFrame:
+        """Unlabelled rows with predictions as their labels. Raises ConfigError where that is not possible."""
+        if not self.label_column:
+            raise ConfigError(f"{self.name} does not take predictions as labels: leave teacher.pseudo at none")
+        return rows.assign(**{self.label_column: pd.Series(list(predictions), index=rows.index, dtype=object)})
 
     # Tables -> model -> scores
 

@@ -72,6 +72,9 @@ class Run:
         # What a contest adds to the common settings (label scheme, augmentation, ...) decides results too.
         common = {field.name for field in dataclasses.fields(RunConfig)} - {"folds", "fold_seed"}
         shared = {key: value for key, value in dataclasses.asdict(self.config).items() if key not in common}
+        if self.config.teacher.run:
+            said = dataclasses.asdict(self.config.teacher)
+            shared["teacher"] = said | {"run": _fingerprint(said["run"])}
         return json.loads(json.dumps({**shared, "data": data_digest, "member": dataclasses.asdict(own)}))
 
     def finished(self, unit: Unit, settings: dict[str, Any] | None = None) -> dict[str, Any] | None:
@@ -135,6 +138,12 @@ class Run:
                 yield False
                 return
             yield True
+
+
+def _fingerprint(folder: str) -> dict[str, float]:
+    """What the finished units of a run scored, by name, wherever the run stands."""
+    found = sorted(Path(folder).glob("*/fold-*/seed-*/unit.json"))
+    return {"/".join(path.parts[-4:-1]): read_json(path)["score"] for path in found}
 
 
 def emissions_of(member: Member, rows: pd.DataFrame) -> Scores | None:

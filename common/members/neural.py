@@ -5,24 +5,28 @@ import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 from torch import nn
 from transformers import set_seed
 from transformers.utils import logging
 
+from common.config import ConfigError
 from common.ensembling.scores import Scores
 from common.files import write_json
 from common.training.arguments import TrainingConfig, training_arguments
 from common.training.batching import Collator
 from common.training.layers import reinitialise
+from common.training.losses import TEACHER
 from common.training.prepared_text import PreparedText, SharedText
 from common.training.trainer import FoldTrainer, Pause, measure_step, predict_rows
+from common.training.tricks import LossConfig
 
 Judge = Callable[[pd.DataFrame, Scores], dict[str, float]]
 
@@ -73,6 +77,14 @@ class NeuralMember(ABC):
         """Takes features from there. shared: belongs to one table of rows, the only one that is scored from now on."""
         self._shared = shared
 
+    def teacher_labels(self, said: np.ndarray, owner: Any) -> np.ndarray:
+        """A teacher's scores of a row, (units, outputs), as a distribution of the model for one feature of the row.
+
+        owner: as `features` gave it. Raises ConfigError for a model whose distributions are others than its scores.
+        """
+        raise ConfigError(f"{type(self).__name__} learns from no teacher's distributions: leave it out with use=[...], "
+                          f"or set teacher.share=0 and teacher.pseudo=hard")  # fmt: skip
+
     @abstractmethod
     def collator(self) -> Collator:
         """Pads the features."""
@@ -100,7 +112,12 @@ class NeuralMember(ABC):
         # The first process makes vocabulary and vectors, the others read them.
         with arguments.main_process_first(desc="vocabulary"):
             self.fit_text(train, unlabelled, folder)
-        table, _ = self.features(train, labelled=True)
+        table, owners = self.features(train, labelled=True)
+        collator, training = self.collator(), self.training
+        if "teacher" in train:
+            said = Dataset.from_dict({TEACHER: _of_teacher(self, train, owners)})
+            table = concatenate_datasets([table, said], axis=1)
+            collator.padding[TEACHER], training = 0.0, replace(training, loss=training.loss or LossConfig())
         set_seed(weight_seed)
         model = self.build_model()
         if self.training.layers:
@@ -111,7 +128,7 @@ class NeuralMember(ABC):
             scores = self._scores(model, held_out, held_text)
             return self.judge(held_out, Scores.of(held_out["id"].tolist(), scores))
 
-        trainer = trainer_class(self.training)(model, self.training, arguments, table, self.collator(), evaluate)
+        trainer = trainer_class(training)(model, training, arguments, table, collator, evaluate)
         if self.pause_after:
             trainer.add_callback(pause := Pause(self.pause_after))
         arguments.distributed_state.wait_for_everyone()
@@ -164,6 +181,21 @@ class NeuralMember(ABC):
 
     def _scores(self, model: nn.Module, rows: pd.DataFrame, text: PreparedText):
         return self.collect(predict_rows(model, text, self.forward), text.owners, rows)
+
+
+def _of_teacher(member: NeuralMember, train: pd.DataFrame, owners: np.ndarray) -> list[np.ndarray]:
+    """For each feature its teacher's distribution times the share that it has in the label; zeros where it has none."""
+    said, shares, labels = train["teacher"].tolist(), train["teacher_share"].tolist(), []
+    some = next(value for value in said if value is not None)
+    for owner in owners:
+        row = int(np.ravel(owner)[0])
+        if said[row] is None:
+            # Zeros have no length of their own: as many units as the row has, in a row of the same kind.
+            length = np.ravel(owner)[-1] if np.ndim(owner) else len(some)
+            labels.append(member.teacher_labels(np.zeros((length, some.shape[1]), np.float32), owner) * 0.0)
+        else:
+            labels.append(member.teacher_labels(said[row], owner) * np.float32(shares[row]))
+    return labels
 
 
 def trainer_class(training: TrainingConfig) -> type[FoldTrainer]:

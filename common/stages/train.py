@@ -19,6 +19,7 @@ from common.logs import log, spoken
 from common.processes import CHILD, is_child, rank, wait_for_everyone, world_size
 from common.run import Run, Unit
 from common.stages.rows import Rows, read_rows, unlabelled
+from common.stages.teaching import check_teacher, taught
 from common.stages.trials import begin_trials, decide, decided, draw_seeds, paused, pauses, write_paused
 
 
@@ -26,6 +27,7 @@ def train(contest: Contest) -> None:
     """Fits what is not finished yet. Raises DataError or ConfigError before the first unit starts."""
     run, rows = Run(contest), read_rows(contest)
     begin_trials(contest, run)
+    check_teacher(contest)
     units = run.units(contest.config.only)
     settings = {unit: run.unit_settings(unit, rows.digest) for unit in units}
     open_units = [unit for unit in units if run.finished(unit, settings[unit]) is None]
@@ -96,6 +98,7 @@ def train_unit(contest: Contest, run: Run, unit: Unit, rows: Rows, settings: dic
     member = contest.build_member(unit.member, unit.seed)
     held_out = rows.train[rows.folds == unit.fold].reset_index(drop=True)
     fit_on = contest.augment(rows.train[rows.folds != unit.fold].reset_index(drop=True))
+    fit_on = taught(contest, run, rows, unit.fold, fit_on)
     folder = run.unit_folder(unit)
     if pauses(contest, run, unit, member):
         if paused(run, unit, settings) is not None:
