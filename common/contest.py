@@ -75,6 +75,7 @@ class RunConfig:
     folds, fold_seed: how the training rows are cut. seeds: each fold is trained once per seed.
     trials: how many of the seeds are trained to the end.
     teacher: a finished run that this one learns from.
+    soup: rows without labels are scored by one model a seed, the mean of its folds' weights (see stages/soups.py).
     use: the members to train; encoder_use: those that join them when `encoder` is set. members: the settings of each,
     by name, with `kind` saying what it is.
     pretrain: what differs from config/pretrain.yaml in the pretrain stage.
@@ -93,6 +94,7 @@ class RunConfig:
     seeds: list[int] = field(default_factory=lambda: [1])
     trials: TrialsConfig = field(default_factory=TrialsConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    soup: bool = False
     use: list[str] = field(default_factory=list)
     encoder_use: list[str] = field(default_factory=list)
     members: dict[str, Any] = field(default_factory=dict)

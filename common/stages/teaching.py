@@ -18,8 +18,9 @@ from common.contest import Contest
 from common.ensembling.scores import Scores, average
 from common.files import existing
 from common.logs import log
-from common.run import Run, emissions_of, table_digest, unique_ids
+from common.run import Run, table_digest, unique_ids
 from common.stages.rows import Rows
+from common.stages.soups import scored
 
 PSEUDO = ("none", "hard", "soft")
 
@@ -67,14 +68,10 @@ class Teacher:
 
     def scores(self, fold: int, table: pd.DataFrame) -> Scores:
         """The mean over members of what the fold's models say of rows, none of which they need to know."""
-        ids, parts = table["id"].tolist(), []
+        parts = []
         for name in self.contest.config.use:
-            outputs = []
-            for unit in self.run.units():
-                if (unit.member, unit.fold) == (name, fold):
-                    folder = self.run.unit_folder(unit)
-                    member = self.contest.build_member(name, unit.seed).restore(folder)
-                    outputs.append((Scores.of(ids, member.scores(table)), emissions_of(member, table), folder))
+            own = [unit for unit in self.run.units() if (unit.member, unit.fold) == (name, fold)]
+            outputs = [scored(self.contest, unit, self.run.unit_folder(unit), table) for unit in own]
             parts.append(self.contest.average_units(name, *map(list, zip(*outputs, strict=True))))
         return average(parts)
 
