@@ -67,6 +67,26 @@ class TeacherConfig:
 
 
 @dataclass
+class SearchConfig:
+    """The search stage (see stages/search.py).
+
+    member: whose settings; empty: the first of `use`. space: usual (batch 16 and 32, rates 2e-5, 3e-5 and 5e-5, 2 to 4
+    epochs: 18 trials) or free (`trials` of them, rates, epochs and more on a scale). ranges: a space in its place, by
+    setting of the member: a list of choices, or low, high and log. folds: that every trial is fitted and scored on.
+    trials: of a space that is no grid. prune: trials below the median of the others' at an epoch end there. seed: of
+    what is tried.
+    """
+
+    member: str = ""
+    space: str = "usual"
+    ranges: dict[str, Any] = field(default_factory=dict)
+    folds: list[int] = field(default_factory=lambda: [0])
+    trials: int = 30
+    prune: bool = True
+    seed: int = 1
+
+
+@dataclass
 class RunConfig:
     """Settings that every contest has; a contest's own class adds to them.
 
@@ -78,7 +98,7 @@ class RunConfig:
     soup: rows without labels are scored by one model a seed, the mean of its folds' weights (see stages/soups.py).
     use: the members to train; encoder_use: those that join them when `encoder` is set. members: the settings of each,
     by name, with `kind` saying what it is.
-    pretrain: what differs from config/pretrain.yaml in the pretrain stage.
+    pretrain: what differs from config/pretrain.yaml in the pretrain stage. search: the search stage.
     only: MEMBER, MEMBER/fold-2 or MEMBER/fold-2/seed-1 trains just that part of the run.
     workers: units trained side by side; 0 picks one a core on a CPU and one on a GPU.
     smoke: a few dozen lines through every stage. max_rows: cut the training and test rows (0 keeps all).
@@ -100,6 +120,7 @@ class RunConfig:
     members: dict[str, Any] = field(default_factory=dict)
     ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
     pretrain: dict[str, Any] = field(default_factory=dict)
+    search: SearchConfig = field(default_factory=SearchConfig)
     only: str = ""
     workers: int = 0
     smoke: bool = False
