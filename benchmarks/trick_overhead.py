@@ -156,10 +156,11 @@ def report(settings: Settings, middle: float, low: float, high: float, milliseco
 
     python -m benchmarks.trick_overhead{words}
 
-One step (16 pairs of 64 tokens, 2 layers of 128, fp32, one thread) of the kit's Trainer without any trick, over the bare
-Trainer of transformers with the same model, batches and optimizer: **{middle:.4f}** [{low:.4f}, {high:.4f}], the median of
-{settings.pairs} pairs of runs of {STEPS} steps and its 95 % interval; {milliseconds:.1f} ms a step. The limit is {LIMIT}.
-{circumstances()}.
+One step (16 pairs of 64 tokens, 2 layers of 128, fp32, one thread) of the kit's Trainer without any trick, over that
+of the bare Trainer of transformers with the same model, batches and optimizer: **{middle:.4f}** [{low:.4f},
+{high:.4f}],
+the median of {settings.pairs} pairs of runs of {STEPS} steps and its 95 % interval; {milliseconds:.1f} ms a step. The
+limit is {LIMIT}. {circumstances()}.
 """
 
 
