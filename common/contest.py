@@ -72,9 +72,9 @@ class SearchConfig:
 
     member: whose settings; empty: the first of `use`. space: usual (batch 16 and 32, rates 2e-5, 3e-5 and 5e-5, 2 to 4
     epochs: 18 trials) or free (`trials` of them, rates, epochs and more on a scale). ranges: a space in its place, by
-    setting of the member: a list of choices, or low, high and log. folds: that every trial is fitted and scored on.
-    trials: of a space that is no grid. prune: trials below the median of the others' at an epoch end there. seed: of
-    what is tried.
+    setting of the member: a list of choices, or low, high and log; lists alone are a grid, tried point by point where
+    it has no more than `trials`. folds: that every trial is fitted and scored on. trials: of a space that is no such
+    grid. prune: trials below the median of the others' at an epoch end there. seed: of what is tried.
     """
 
     member: str = ""

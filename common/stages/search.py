@@ -57,9 +57,11 @@ def search(contest: Contest) -> dict[str, Any]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = _study(folder, name, {"space": space, "member": contest.config.members[name], "folds": list(own.folds),
                                   "data": table_digest(rows.train), "seed": contest.config.seeds[0]})  # fmt: skip
-    total = own.trials
-    if own.space == "usual" and not own.ranges:
-        total = _enqueue_all(study, space)
+    total, points = own.trials, _points(space)
+    if points and (len(points) <= total or not own.ranges):
+        total = len(points)
+        for point in points:
+            study.enqueue_trial(point, skip_if_exists=True)
     finished = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
     began, before = time(), len(study.get_trials(states=finished))
     log.info(f"{total} trials of {name}, {before} of them finished: {', '.join(space)}")
@@ -136,12 +138,11 @@ def _study(folder: Path, name: str, settings: dict[str, Any]) -> "optuna.Study":
     return study
 
 
-def _enqueue_all(study: "optuna.Study", space: dict[str, list[Any]]) -> int:
-    """Puts every point of a grid into the queue, once; returns how many there are."""
-    points = [dict(zip(space, values, strict=True)) for values in product(*space.values())]
-    for point in points:
-        study.enqueue_trial(point, skip_if_exists=True)
-    return len(points)
+def _points(space: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every point of a space of choices alone, which is a grid; none of another."""
+    if not all(isinstance(values, list) for values in space.values()):
+        return []
+    return [dict(zip(space, values, strict=True)) for values in product(*space.values())]
 
 
 def _suggested(trial: "optuna.Trial", key: str, values: Any) -> Any:
