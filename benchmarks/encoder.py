@@ -66,8 +66,8 @@ def main(words: list[str]) -> int:
 
 def read_settings(words: list[str]) -> Settings:
     """Settings from `key=value` words; lists may be written with or without brackets. Raises ConfigError."""
+    from benchmarks.encoder_units import STARTS
     from benchmarks.tasks import TASKS
-    from benchmarks.units import STARTS
     from common.config import ConfigError, nearest, read_config, resolved, typed
 
     listed = []
@@ -89,8 +89,9 @@ def read_settings(words: list[str]) -> Settings:
 def measure(settings: Settings) -> None:
     """Runs what is not finished, prints the table, and writes it into the results."""
     from benchmarks.encoder_table import results, table
+    from benchmarks.encoder_units import STARTS, plan
     from benchmarks.results import replace_section
-    from benchmarks.units import STARTS, plan, run
+    from benchmarks.units import run
     from common.config import ConfigError
     from common.logs import log, start_log
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
 
+from benchmarks.encoder_units import EncoderUnit
 from benchmarks.tasks import TASKS, score
-from benchmarks.units import Unit
 from common.logs import spoken
 
 
@@ -24,7 +24,7 @@ class Result:
         return f"{mean(self.scores):.4f}{spread}"
 
 
-def results(units: Sequence[Unit]) -> dict[tuple[str, str], Result]:
+def results(units: Sequence[EncoderUnit]) -> dict[tuple[str, str], Result]:
     """(task, start) -> its result, from the files of finished units.
 
     A seed counts once all of its folds are there; its score is that of all their rows together.

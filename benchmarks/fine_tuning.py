@@ -13,11 +13,12 @@ from transformers.utils import logging
 
 from benchmarks.baselines import spans_of
 from benchmarks.tasks import Recipe, Task
-from common.members.neural import NeuralMember
+from common.members.neural import NeuralMember, trainer_class
 from common.text.labels import LabelScheme
 from common.text.truncation import TruncationCount, encode_pairs, encode_texts
 from common.training.arguments import TrainingConfig, training_arguments
 from common.training.batching import Collator
+from common.training.layers import reinitialise
 from common.training.trainer import FoldTrainer
 from competitions.tasks.matching_members import CrossEncoderSettings, MatcherMember
 from competitions.tasks.tagging_members import TaggerMember, TaggerSettings
@@ -56,17 +57,27 @@ def predict(
     return scores.argmax(1).tolist()
 
 
-def fit(member: NeuralMember, train: pd.DataFrame, folder: Path) -> None:
-    """Trains the member's model for all its epochs and keeps the last: nothing is chosen by any score."""
+def fit(member: NeuralMember, train: pd.DataFrame, folder: Path) -> FoldTrainer:
+    """Trains the member's model for all its epochs and keeps the last: nothing is chosen by any score.
+
+    member: its text is settled. folder: for what training leaves behind. Returns the trainer, for what it measured.
+    """
+    weight_seed, order_seed = member.training.seeds_of(member.seed)
     set_seed(member.seed)
     table, _ = member.features(train, labelled=True)
-    set_seed(member.seed)
-    arguments = training_arguments(member.training, folder / "checkpoints", member.seed)
+    set_seed(weight_seed)
+    arguments = training_arguments(member.training, folder / "checkpoints", order_seed)
     arguments.eval_strategy = arguments.save_strategy = "no"
+    arguments.load_best_model_at_end = False
     arguments.logging_strategy = "no"
-    trainer = FoldTrainer(member.build_model(), member.training, arguments, table, member.collator(), lambda _: {})
+    model = member.build_model()
+    if member.training.layers:
+        reinitialise(model, member.training.layers.reinitialise)
+    kind = trainer_class(member.training)
+    trainer = kind(model, member.training, arguments, table, member.collator(), lambda _: {})
     trainer.train()
     member.model = trainer.model.eval()
+    return trainer
 
 
 def build_member(task: Task, names: tuple[str, ...], text: "StartText", seed: int) -> NeuralMember:

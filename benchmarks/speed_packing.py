@@ -123,4 +123,3 @@ def difference(encoder, alike: list[dict], packed: list[dict]) -> float:
             for place in set(batch["place"].unique().tolist()) - {-1}:
                 worst = max(worst, float((states[batch["place"] == place] - known[place]).abs().max()))
     return worst
-

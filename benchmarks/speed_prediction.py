@@ -138,4 +138,3 @@ def latency_rows(quick: bool) -> list[Row]:
                          f"{median(own):.1f} ms", f"95%: {own[int(0.95 * len(own))]:.1f} ms", "", "< 30 ms",
                          median(own) < 30))  # fmt: skip
     return found
-

@@ -34,15 +34,71 @@ class EnsembleConfig:
 
 
 @dataclass
+class TrialsConfig:
+    """Many seeds started, the bad stopped early (see stages/trials.py).
+
+    keep: how many seeds of each member are trained to the end, those with the best held-out score so far; 0: all.
+    after: the share of the steps at whose next evaluation they are compared. Held-out scores of seeds that were chosen
+    by them are a little optimistic, the less the more folds there are.
+    """
+
+    keep: int = 0
+    after: float = 0.3
+
+
+@dataclass
+class TeacherConfig:
+    """A finished run of the same contest, rows and folds that this one learns from (see stages/teaching.py).
+
+    run: its folder; empty: none. share: of a training row's label, what is the teacher's distribution instead
+    (distillation); 0: none, 1: all. pseudo: none, or hard or soft: rows without labels join the training, with the
+    teacher's prediction as their label, or its distribution. Members that learn from no distribution (lexical ones,
+    sparse CRF) take hard labels, and no share.
+    rows: a file in the test format with such rows; empty: the test rows. confidence: the least probability of a row's
+    label, of its least certain word. most: how many such rows, the surest; 0: all.
+    """
+
+    run: str = ""
+    share: float = 0.0
+    pseudo: str = "none"
+    rows: str = ""
+    confidence: float = 0.9
+    most: int = 0
+
+
+@dataclass
+class SearchConfig:
+    """The search stage (see stages/search.py).
+
+    member: whose settings; empty: the first of `use`. space: usual (batch 16 and 32, rates 2e-5, 3e-5 and 5e-5, 2 to 4
+    epochs: 18 trials) or free (`trials` of them, rates, epochs and more on a scale). ranges: a space in its place, by
+    setting of the member: a list of choices, or low, high and log; lists alone are a grid, tried point by point where
+    it has no more than `trials`. folds: that every trial is fitted and scored on. trials: of a space that is no such
+    grid. prune: trials below the median of the others' at an epoch end there. seed: of what is tried.
+    """
+
+    member: str = ""
+    space: str = "usual"
+    ranges: dict[str, Any] = field(default_factory=dict)
+    folds: list[int] = field(default_factory=lambda: [0])
+    trials: int = 30
+    prune: bool = True
+    seed: int = 1
+
+
+@dataclass
 class RunConfig:
     """Settings that every contest has; a contest's own class adds to them.
 
     run: the run's name; output_dir: its folder, by default outputs/<contest>/<run>. data_dir: the official files.
     encoder: hub id, local folder, or the name of a built-in architecture; members refer to it as ${encoder}.
     folds, fold_seed: how the training rows are cut. seeds: each fold is trained once per seed.
+    trials: how many of the seeds are trained to the end.
+    teacher: a finished run that this one learns from.
+    soup: rows without labels are scored by one model a seed, the mean of its folds' weights (see stages/soups.py).
     use: the members to train; encoder_use: those that join them when `encoder` is set. members: the settings of each,
     by name, with `kind` saying what it is.
-    pretrain: what differs from config/pretrain.yaml in the pretrain stage.
+    pretrain: what differs from config/pretrain.yaml in the pretrain stage. search: the search stage.
     only: MEMBER, MEMBER/fold-2 or MEMBER/fold-2/seed-1 trains just that part of the run.
     workers: units trained side by side; 0 picks one a core on a CPU and one on a GPU.
     smoke: a few dozen lines through every stage. max_rows: cut the training and test rows (0 keeps all).
@@ -58,11 +114,15 @@ class RunConfig:
     folds: int = 5
     fold_seed: int = 1
     seeds: list[int] = field(default_factory=lambda: [1])
+    trials: TrialsConfig = field(default_factory=TrialsConfig)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    soup: bool = False
     use: list[str] = field(default_factory=list)
     encoder_use: list[str] = field(default_factory=list)
     members: dict[str, Any] = field(default_factory=dict)
     ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
     pretrain: dict[str, Any] = field(default_factory=dict)
+    search: SearchConfig = field(default_factory=SearchConfig)
     only: str = ""
     workers: int = 0
     smoke: bool = False
@@ -102,6 +162,7 @@ class Contest(ABC):
     config_class: ClassVar[type[RunConfig]] = RunConfig
     member_kinds: ClassVar[dict[str, type]]
     columns: ClassVar[tuple[str, ...]] = ("id",)  # what the tables of read_train and read_test must have
+    label_column: ClassVar[str] = "label"  # where a row's label stands; empty: it is no prediction
     pretraining_tokenizer: ClassVar[str] = "character"  # or anonymised: what the pretrain stage makes by itself
 
     def __init__(self, config: RunConfig) -> None:
@@ -145,6 +206,12 @@ class Contest(ABC):
     def augment(self, train: pd.DataFrame) -> pd.DataFrame:
         """The rows to fit on, made from a fold's training rows; by default the same."""
         return train
+
+    def labelled(self, rows: pd.DataFrame, predictions: Sequence[Any]) -> pd.DataFrame:
+        """Unlabelled rows with predictions as their labels. Raises ConfigError where that is not possible."""
+        if not self.label_column:
+            raise ConfigError(f"{self.name} does not take predictions as labels: leave teacher.pseudo at none")
+        return rows.assign(**{self.label_column: pd.Series(list(predictions), index=rows.index, dtype=object)})
 
     # Tables -> model -> scores
 

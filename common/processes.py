@@ -18,3 +18,11 @@ def world_size() -> int:
 def is_child() -> bool:
     """Whether the train stage of another process started this one for a single unit."""
     return CHILD in os.environ
+
+
+def wait_for_everyone() -> None:
+    """Returns when every process that torchrun started has come here; at once without it."""
+    if world_size() > 1:
+        from accelerate import PartialState
+
+        PartialState().wait_for_everyone()

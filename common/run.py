@@ -19,6 +19,7 @@ from common.contest import Contest, Member, RunConfig
 from common.ensembling.scores import Scores
 from common.files import DataError, read_json, write_json
 
+STOPPED = "stopped.json"  # in the folder of a unit that will not be trained to its end
 # Settings of one command, not of the run.
 PASSING = ("only", "workers", "input", "output", "prediction", "gold", "submission")
 
@@ -47,20 +48,20 @@ class Run:
         self.folder = Path(self.config.output_dir)
 
     def units(self, only: str = "") -> list[Unit]:
-        """The units of the run, fold by fold within a member, or those that `only` names.
+        """The units of the run, fold by fold within a member, or those that `only` names; none that was stopped early.
 
         Raises ConfigError when `only` names none.
         """
-        every = [
-            Unit(member, fold, seed)
-            for member in self.config.use
-            for seed in self.config.seeds
-            for fold in range(self.config.folds)
-        ]
+        every = self.every_unit()
         chosen = [unit for unit in every if not only or f"{unit.name}/".startswith(f"{only.rstrip('/')}/")]
         if not chosen:
             raise ConfigError(f"only={only} names no unit of this run{nearest(only, [unit.name for unit in every])}")
-        return chosen
+        return [unit for unit in chosen if not (self.unit_folder(unit) / STOPPED).exists()]
+
+    def every_unit(self) -> list[Unit]:
+        """All units of the settings, whether or not they go on."""
+        config = self.config
+        return [Unit(name, fold, seed) for name in config.use for seed in config.seeds for fold in range(config.folds)]
 
     def unit_folder(self, unit: Unit) -> Path:
         return self.folder / unit.name
@@ -71,6 +72,9 @@ class Run:
         # What a contest adds to the common settings (label scheme, augmentation, ...) decides results too.
         common = {field.name for field in dataclasses.fields(RunConfig)} - {"folds", "fold_seed"}
         shared = {key: value for key, value in dataclasses.asdict(self.config).items() if key not in common}
+        if self.config.teacher.run:
+            said = dataclasses.asdict(self.config.teacher)
+            shared["teacher"] = said | {"run": _fingerprint(said["run"])}
         return json.loads(json.dumps({**shared, "data": data_digest, "member": dataclasses.asdict(own)}))
 
     def finished(self, unit: Unit, settings: dict[str, Any] | None = None) -> dict[str, Any] | None:
@@ -134,6 +138,12 @@ class Run:
                 yield False
                 return
             yield True
+
+
+def _fingerprint(folder: str) -> dict[str, float]:
+    """What the finished units of a run scored, by name, wherever the run stands."""
+    found = sorted(Path(folder).glob("*/fold-*/seed-*/unit.json"))
+    return {"/".join(path.parts[-4:-1]): read_json(path)["score"] for path in found}
 
 
 def emissions_of(member: Member, rows: pd.DataFrame) -> Scores | None:

@@ -3,6 +3,7 @@
 Stages:
   prepare    find the data, validate every file, print what to know before a long run
   pretrain   an encoder from the contest's own text, for encoder=     [pretrain.training.epochs=20 ...] (optional)
+  search     one member's batch size, learning rate, epochs ... tried by Optuna     [search.space=free search.trials=30]
   train      fit every member on every fold with every seed; what is finished is kept
   ensemble   combine members on out-of-fold scores, write the submission and a report
   check      validate a submission against the test file          [submission=FILE]
@@ -19,6 +20,8 @@ Common keys (a contest's config/default.yaml lists all of them):
   data_dir=FOLDER      the official files                 output_dir=FOLDER   the run's folder
   encoder=NAME         a hub id or a local folder         run=NAME            the run's name
   folds=5 seeds=[1,2]  how often to train                 use=[MEMBER,...]    which members
+  trials.keep=2        of the seeds, the best on the way  soup=true           one model a seed for new text
+  teacher.run=FOLDER   a finished run teaches this one:   teacher.pseudo=hard (or soft) teacher.share=0.5
   only=MEMBER/fold-0   one part of the run                smoke=true          a few dozen lines, in FOLDER-smoke
 Tricks, under members.MEMBER.training (common/training/tricks.py lists all of them):
   adversarial.kind=fgm      pgd freelb awp vat sam           averaging.kind=ema        swa
@@ -36,7 +39,7 @@ from pathlib import Path
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 HERE = Path(__file__).parent
-STAGES = ("prepare", "pretrain", "train", "ensemble", "check", "score", "predict")
+STAGES = ("prepare", "pretrain", "search", "train", "ensemble", "check", "score", "predict")
 
 
 def contests() -> dict[str, str]:

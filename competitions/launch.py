@@ -104,12 +104,14 @@ def _stages() -> dict[str, Callable[[Contest], Any]]:
     from common.stages.ensemble import ensemble
     from common.stages.outputs import check, predict, score
     from common.stages.prepare import prepare
+    from common.stages.search import search
     from common.stages.train import train
     from competitions.pretraining import pretrain_contest
 
     return {
         "prepare": prepare,
         "pretrain": pretrain_contest,
+        "search": search,
         "train": train,
         "ensemble": ensemble,
         "check": check,

@@ -38,6 +38,15 @@ class Scores:
         """The (units, outputs) probabilities of one row."""
         return self.values[self.offsets[place] : self.offsets[place + 1]]
 
+    def confidence(self) -> np.ndarray:
+        """(rows,) the probability of what each row most likely is, that of its least certain unit; 1 without units."""
+        single = self.values.shape[1] == 1
+        sure = np.maximum(self.values, 1 - self.values)[:, 0] if single else self.values.max(axis=1)
+        lengths, found = np.diff(self.offsets), np.ones(len(self), dtype=np.float32)
+        if len(sure):
+            found[lengths > 0] = np.minimum.reduceat(sure, self.offsets[:-1][lengths > 0])
+        return found
+
     def take(self, places: np.ndarray) -> "Scores":
         """The rows at `places` (an index array), in that order."""
         lengths = np.diff(self.offsets)[places]

@@ -5,25 +5,29 @@ import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 from torch import nn
 from transformers import set_seed
 from transformers.utils import logging
 
+from common.config import ConfigError
 from common.ensembling.scores import Scores
 from common.files import write_json
 from common.training.arguments import TrainingConfig, training_arguments
 from common.training.batching import Collator
 from common.training.feature_tables import feature_table
 from common.training.layers import reinitialise
+from common.training.losses import TEACHER
 from common.training.prepared_text import PreparedText, SharedText
-from common.training.trainer import FoldTrainer, measure_step, predict_rows
+from common.training.trainer import FoldTrainer, Pause, measure_step, predict_rows
+from common.training.tricks import LossConfig
 
 Judge = Callable[[pd.DataFrame, Scores], dict[str, float]]
 
@@ -36,6 +40,7 @@ class NeuralMember(ABC):
     """
 
     distributed = True
+    pause_after: float | None = None  # share of the steps after which `fit` stops, to go on at another call
 
     def __init__(self, training: TrainingConfig, seed: int, judge: Judge) -> None:
         self.training, self.seed, self.judge = training, seed, judge
@@ -77,6 +82,14 @@ class NeuralMember(ABC):
         """Takes features from there. shared: belongs to one table of rows, the only one that is scored from now on."""
         self._shared = shared
 
+    def teacher_labels(self, said: np.ndarray, owner: Any) -> np.ndarray:
+        """A teacher's scores of a row, (units, outputs), as a distribution of the model for one feature of the row.
+
+        owner: as `features` gave it. Raises ConfigError for a model whose distributions are others than its scores.
+        """
+        raise ConfigError(f"{type(self).__name__} learns from no teacher's distributions: leave it out with use=[...], "
+                          f"or set teacher.share=0 and teacher.pseudo=hard")  # fmt: skip
+
     @abstractmethod
     def collator(self) -> Collator:
         """Pads the features."""
@@ -92,7 +105,10 @@ class NeuralMember(ABC):
     def fit(
         self, train: pd.DataFrame, held_out: pd.DataFrame, unlabelled: Iterable[Any], folder: Path
     ) -> dict[str, Any]:
-        """Trains, keeps the best or the last epoch, and saves it; resumes from a checkpoint in `folder`."""
+        """Trains, keeps the best or the last epoch, and saves it; resumes from a checkpoint in `folder`.
+
+        With `pause_after` it may return before its end, with the held-out score so far as "paused".
+        """
         _quiet()
         set_seed(self.seed)
         weight_seed, order_seed = self.training.seeds_of(self.seed)
@@ -101,7 +117,12 @@ class NeuralMember(ABC):
         # The first process makes vocabulary and vectors, the others read them.
         with arguments.main_process_first(desc="vocabulary"):
             self.fit_text(train, unlabelled, folder)
-        table, _ = feature_table(train, True, self.features, self.feature_key())
+        table, owners = feature_table(train, True, self.features, self.feature_key())
+        collator, training = self.collator(), self.training
+        if "teacher" in train:
+            said = Dataset.from_dict({TEACHER: _of_teacher(self, train, owners)})
+            table = concatenate_datasets([table, said], axis=1)
+            collator.padding[TEACHER], training = 0.0, replace(training, loss=training.loss or LossConfig())
         set_seed(weight_seed)
         model = self.build_model()
         if self.training.layers:
@@ -112,9 +133,13 @@ class NeuralMember(ABC):
             scores = self._scores(model, held_out, held_text)
             return self.judge(held_out, Scores.of(held_out["id"].tolist(), scores))
 
-        trainer = trainer_class(self.training)(model, self.training, arguments, table, self.collator(), evaluate)
+        trainer = trainer_class(training)(model, training, arguments, table, collator, evaluate)
+        if self.pause_after:
+            trainer.add_callback(pause := Pause(self.pause_after))
         arguments.distributed_state.wait_for_everyone()
         trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder / "checkpoints"))
+        if self.pause_after and pause.score is not None:
+            return {"paused": pause.score}
         if first:
             trainer.model.save_pretrained(folder / "model")
             write_json(folder / "history.json", trainer.state.log_history)
@@ -166,6 +191,21 @@ class NeuralMember(ABC):
     def _scores(self, model: nn.Module, rows: pd.DataFrame, text: PreparedText):
         outputs = predict_rows(model, text, self.forward, self.training.predict_precision or "fp32")
         return self.collect(outputs, text.owners, rows)
+
+
+def _of_teacher(member: NeuralMember, train: pd.DataFrame, owners: np.ndarray) -> list[np.ndarray]:
+    """For each feature its teacher's distribution times the share that it has in the label; zeros where it has none."""
+    said, shares, labels = train["teacher"].tolist(), train["teacher_share"].tolist(), []
+    some = next(value for value in said if value is not None)
+    for owner in owners:
+        row = int(np.ravel(owner)[0])
+        if said[row] is None:
+            # Zeros have no length of their own: as many units as the row has, in a row of the same kind.
+            length = np.ravel(owner)[-1] if np.ndim(owner) else len(some)
+            labels.append(member.teacher_labels(np.zeros((length, some.shape[1]), np.float32), owner) * 0.0)
+        else:
+            labels.append(member.teacher_labels(said[row], owner) * np.float32(shares[row]))
+    return labels
 
 
 def trainer_class(training: TrainingConfig) -> type[FoldTrainer]:

@@ -20,6 +20,7 @@ from common.files import read_json, write_json
 from common.logs import log
 from common.run import Run, Unit
 from common.stages.rows import read_rows
+from common.stages.soups import models, scored
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +49,7 @@ def ensemble(contest: Contest) -> dict[str, Any]:
     _complete(run, units, rows.digest)
     run.write_config()
     oof = {name: out_of_fold(contest, run, units[name]).ordered(rows.train["id"]) for name in names}
-    test = {name: unit_average(contest, run, units[name], "test").ordered(rows.test["id"]) for name in names}
+    test = {name: _of_test(contest, run, units[name], rows.test).ordered(rows.test["id"]) for name in names}
 
     blends, method = contest.blends(), contest.config.ensemble.method
     if method not in (*blends, *oof, "best"):
@@ -193,6 +194,15 @@ def _score(contest: Contest, rows: pd.DataFrame, scores: Scores, decision: dict[
 def unit_average(contest: Contest, run: Run, units: list[Unit], part: str) -> Scores:
     """One member's scores: the average over its units, which have all scored the same rows. part: "oof" or "test"."""
     outputs = [(run.scores(unit, part), run.emissions(unit, part), run.unit_folder(unit)) for unit in units]
+    return contest.average_units(units[0].member, *map(list, zip(*outputs, strict=True)))
+
+
+def _of_test(contest: Contest, run: Run, units: list[Unit], test: pd.DataFrame) -> Scores:
+    """One member's scores of the test rows: those that its units have kept, or those of its soups."""
+    found = models(contest, run, units)
+    if not contest.config.soup or len(found) == len(units) or not len(test):
+        return unit_average(contest, run, units, "test")
+    outputs = [scored(contest, unit, folder, test) for unit, folder in found]
     return contest.average_units(units[0].member, *map(list, zip(*outputs, strict=True)))
 
 

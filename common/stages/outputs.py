@@ -6,12 +6,12 @@ from typing import Any
 from common.config import ConfigError
 from common.contest import Contest
 from common.ensembling.blending import kinds_of, restore
-from common.ensembling.scores import Scores
 from common.files import DataError, check_writable, existing, read_json
 from common.logs import log
-from common.run import Run, emissions_of, unique_ids
+from common.run import Run, unique_ids
 from common.stages.ensemble import Extended
 from common.stages.rows import thinned
+from common.stages.soups import models, scored
 
 
 def check(contest: Contest) -> None:
@@ -82,15 +82,12 @@ def predict_rows(contest: Contest, run: Run, recipe: dict[str, Any], rows) -> li
     # Seeds of a fold have one vocabulary: they come after each other, so that the text is made ready once for them.
     members = contest.config.use
     in_turn = sorted(units, key=lambda unit: (members.index(unit.member), unit.fold))
-    for unit in tqdm(in_turn, desc="predict", unit="model", disable=None):
-        member = contest.build_member(unit.member, unit.seed).restore(run.unit_folder(unit))
-        if share_text := getattr(member, "share_text", None):
-            share_text(shared)
-        scores = Scores.of(rows["id"].tolist(), member.scores(rows))
-        found[unit] = (scores, emissions_of(member, rows), run.unit_folder(unit))
+    for unit, folder in tqdm(models(contest, run, in_turn), desc="predict", unit="model", disable=None):
+        found[unit] = scored(contest, unit, folder, rows, shared)
     outputs: dict[str, list[tuple]] = {}
     for unit in units:
-        outputs.setdefault(unit.member, []).append(found[unit])
+        if unit in found:
+            outputs.setdefault(unit.member, []).append(found[unit])
     parts = [contest.average_units(name, *map(list, zip(*outputs[name], strict=True))) for name in recipe["members"]]
     blend = restore(recipe["blend"], kinds_of(contest.blends().values()))
     return contest.decode(rows, blend.apply(Extended(contest, rows)(parts, blend)), recipe["decision"])

@@ -16,14 +16,18 @@ from common.config import ConfigError
 from common.contest import Contest
 from common.files import DataError, read_json, write_json
 from common.logs import log, spoken
-from common.processes import CHILD, is_child, rank, world_size
+from common.processes import CHILD, is_child, rank, wait_for_everyone, world_size
 from common.run import Run, Unit
 from common.stages.rows import Rows, read_rows, unlabelled
+from common.stages.teaching import check_teacher, taught
+from common.stages.trials import begin_trials, decide, decided, draw_seeds, paused, pauses, write_paused
 
 
 def train(contest: Contest) -> None:
     """Fits what is not finished yet. Raises DataError or ConfigError before the first unit starts."""
     run, rows = Run(contest), read_rows(contest)
+    begin_trials(contest, run)
+    check_teacher(contest)
     units = run.units(contest.config.only)
     settings = {unit: run.unit_settings(unit, rows.digest) for unit in units}
     open_units = [unit for unit in units if run.finished(unit, settings[unit]) is None]
@@ -33,16 +37,30 @@ def train(contest: Contest) -> None:
         return
     workers = min(worker_count(contest.config.workers), len(open_units))
     check_members(contest, {unit.member for unit in open_units})
-    if rank() == 0 and not is_child():
+    first = rank() == 0 and not is_child()
+    if first:
         run.write_config()
         run.write_environment()
-    if workers == 1:
-        for number, unit in enumerate(open_units, start=1):
-            log.info(f"unit {number} of {len(open_units)}: {unit.name}")
+    _fit(contest, run, open_units, rows, settings, workers)
+    if contest.config.trials.keep and not is_child():
+        if rank() == 0:
+            decide(contest, run, dict.fromkeys(unit.member for unit in open_units if paused(run, unit) is not None))
+        wait_for_everyone()
+        going_on = [unit for unit in run.units(contest.config.only) if run.finished(unit) is None]
+        _fit(contest, run, [unit for unit in going_on if unit.member in decided(contest, run)], rows, settings, workers)
+    if first:
+        draw_seeds(contest, run)
+
+
+def _fit(contest: Contest, run: Run, units: list[Unit], rows: Rows, settings: dict[Unit, Any], workers: int) -> None:
+    """Fits units one after another, or side by side."""
+    if workers == 1 or len(units) < 2:
+        for number, unit in enumerate(units, start=1):
+            log.info(f"unit {number} of {len(units)}: {unit.name}")
             train_unit(contest, run, unit, rows, settings[unit])
     else:
-        log.info(f"{len(open_units)} units on {workers} workers")
-        _train_side_by_side(contest, run, open_units, workers)
+        log.info(f"{len(units)} units on {workers} workers")
+        _train_side_by_side(contest, run, units, workers)
 
 
 def check_members(contest: Contest, names: Iterable[str] = ()) -> None:
@@ -80,7 +98,12 @@ def train_unit(contest: Contest, run: Run, unit: Unit, rows: Rows, settings: dic
     member = contest.build_member(unit.member, unit.seed)
     held_out = rows.train[rows.folds == unit.fold].reset_index(drop=True)
     fit_on = contest.augment(rows.train[rows.folds != unit.fold].reset_index(drop=True))
+    fit_on = taught(contest, run, rows, unit.fold, fit_on)
     folder = run.unit_folder(unit)
+    if pauses(contest, run, unit, member):
+        if paused(run, unit, settings) is not None:
+            return
+        member.pause_after = contest.config.trials.after
     if rank():
         if getattr(member, "distributed", False):
             member.fit(fit_on, held_out, unlabelled(contest), folder)
@@ -94,6 +117,10 @@ def train_unit(contest: Contest, run: Run, unit: Unit, rows: Rows, settings: dic
         started, stamp = time.time(), folder / "settings.json"
         _drop_stale(folder, stamp, settings)
         facts = member.fit(fit_on, held_out, unlabelled(contest), folder)
+        if "paused" in facts:
+            write_paused(run, unit, settings, facts["paused"])
+            log.info(f"{unit.name}  pauses at held-out score {facts['paused']:.4f}")
+            return
         oof = run.save_outputs(unit, "oof", member, held_out)
         run.save_outputs(unit, "test", member, rows.test)
         result = contest.judge(held_out, oof)
@@ -137,7 +164,9 @@ def _train_side_by_side(contest: Contest, run: Run, units: list[Unit], workers: 
         for number, done in enumerate(as_completed([pool.submit(fit, unit) for unit in units]), start=1):
             unit, code, last = done.result()
             facts = run.finished(unit)
-            if code or facts is None:
+            if not code and facts is None and paused(run, unit) is not None:
+                log.info(f"{unit.name}  pauses at held-out score {paused(run, unit):.4f}")
+            elif code or facts is None:
                 failed.append(unit)
                 log.info("\n".join([f"{unit.name} stopped with exit status {code}; its last lines:", *last]))
             else:

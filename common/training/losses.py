@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from common.config import ConfigError
 from common.training.tricks import LossConfig
 
+TEACHER = "teacher_labels"  # of a batch: a teacher's distributions, times the share that they have in the labels
 WORDS = 256  # of a batch, at most, that the contrastive loss compares
 
 
@@ -41,7 +42,7 @@ class Objective:
         with ExitStack() as stack:
             mix = stack.enter_context(mixed(head, batch, own.mixup, own.r_drop > 0)) if own.mixup else None
             embedded = stack.enter_context(twice_differentiable(head)) if own.gradient_penalty else []
-            output = model(**batch)
+            output = model(**{name: value for name, value in batch.items() if name != TEACHER})
         log_p, weights = head.distributions(output.samples, **batch)
         self.log_p = log_p.detach()
         if against is not None:
@@ -61,12 +62,17 @@ class Objective:
 
     def _labelled(self, output: Any, log_p: Tensor, weights: Tensor, batch: dict[str, Any]) -> Tensor:
         own, head = self.config, self.head
-        plain = own.kind == "default" and not own.label_smoothing and not own.class_weights
+        teacher = batch.get(TEACHER)
+        plain = own.kind == "default" and not own.label_smoothing and not own.class_weights and teacher is None
         # The sum over a batch of rows of unequal length is the head's affair: it says what a row or word weighs.
         likelihood = head.likelihood(output.samples, **batch) if plain or not head.factored else 0.0
         if plain:
             return likelihood
         targets, count = head.targets(**batch), log_p.shape[-1]
+        if teacher is not None:
+            # Where a word has no label, the teacher's is not asked for either.
+            taken = teacher * targets.sum(-1, keepdim=True)
+            targets = (1 - taken.sum(-1, keepdim=True)) * targets + taken
         targets = (1 - own.label_smoothing) * targets + own.label_smoothing / count * targets.sum(-1, keepdim=True)
         weighted = targets
         if own.class_weights:
@@ -183,9 +189,12 @@ def mixed(head: nn.Module, batch: dict[str, Any], alpha: float, doubled: bool) -
             other = torch.where(((words >= 0) & (words[order] >= 0))[..., None], other, features)
         return share * features + (1 - share) * other
 
+    partners = {**batch, **head.partner_labels(order, **batch)}
+    if TEACHER in batch:
+        partners[TEACHER] = batch[TEACHER][order]
     hook = head.dropout.register_forward_pre_hook(mix)
     try:
-        yield share, {**batch, **head.partner_labels(order, **batch)}
+        yield share, partners
     finally:
         hook.remove()
 

@@ -118,6 +118,24 @@ class Patience(TrainerCallback):
     on_train_begin = on_evaluate
 
 
+class Pause(TrainerCallback):
+    """Stops training at the first evaluation after `share` of all steps, which a later run goes on from.
+
+    score: what was reached then; None when training came to its end before.
+    """
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+        self.score: float | None = None
+
+    def on_evaluate(self, args, state, control, **kwargs):
+        scores = [line["eval_score"] for line in state.log_history if "eval_score" in line]
+        if scores and self.share * state.max_steps <= state.global_step < state.max_steps:
+            self.score, control.should_training_stop = scores[-1], True
+
+    on_train_begin = on_evaluate  # of a run that was cut off right after its checkpoint
+
+
 class EpochLog(TrainerCallback):
     """One line an epoch: loss, held-out score, speed and what is left."""
 

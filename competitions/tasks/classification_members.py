@@ -56,6 +56,9 @@ class ClassifierMember(TextMember):
             return labels.map({name: place for place, name in enumerate(self.classes)}).to_numpy(np.int64)
         return [[float(name in own) for name in self.classes] for own in labels]
 
+    def teacher_labels(self, said: np.ndarray, owner: Any) -> np.ndarray:
+        return np.concatenate([1 - said, said], axis=1) if self.several else said[0]
+
     def collator(self) -> Any:
         collator = super().collator()
         collator.padding["labels"] = 0.0  # of several labels; each row has as many, so that nothing is padded

@@ -82,6 +82,9 @@ class MatcherMember(TextMember):
             columns["labels"] = rows["label"].to_numpy(np.int64)
         return table_of(columns), np.arange(len(rows))
 
+    def teacher_labels(self, said: np.ndarray, owner: Any) -> np.ndarray:
+        return np.concatenate([1 - said[0], said[0]])
+
     # Model
 
     def build_model(self) -> torch.nn.Module:

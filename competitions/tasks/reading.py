@@ -43,6 +43,7 @@ class ReadingContest(Contest):
 
     config_class: ClassVar[type[RunConfig]] = ReadingConfig
     columns: ClassVar[tuple[str, ...]] = ("id", "question", "passage")
+    label_column: ClassVar[str] = ""  # a prediction is a text, a label says where it stands
 
     def __init__(self, config: ReadingConfig) -> None:
         self.member_kinds = _kinds()

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from common.config import ConfigError
+from common.members.neural import NeuralMember
 from common.training.arguments import TrainingConfig
 from competitions.tasks.tagging_members import TaggerMember, check_recurrent_size
 from competitions.tasks.text_settings import EncoderConfig
@@ -66,6 +67,8 @@ class BiaffineSettings(SpanGridSettings):
 
 class SpanGridMember(TaggerMember):
     """Every span's score, turned into tag probabilities so that they blend with taggers."""
+
+    teacher_labels = NeuralMember.teacher_labels  # its distributions are of spans
 
     def labels(self, rows: pd.DataFrame, owners: list[tuple[int, int, int]]) -> dict[str, list[np.ndarray]]:
         kinds = {kind: place for place, kind in enumerate(self.scheme.types)}

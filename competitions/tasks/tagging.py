@@ -50,6 +50,7 @@ class TaggingContest(Contest):
 
     config_class: ClassVar[type[RunConfig]] = TaggingConfig
     columns: ClassVar[tuple[str, ...]] = ("id", "tokens", "spans")
+    label_column: ClassVar[str] = "spans"
     # Of hundreds of thousands of tokens: trees take as long as all other blends, and a vote gained nothing by a subset.
     slow_blends: ClassVar[tuple[str, ...]] = ("boosted_stacking", "best_subset_token_vote", "best_subset_entity_vote")
 

@@ -167,6 +167,10 @@ class TaggerMember(NeuralMember):
             tags.append(own)
         return {"labels": tags}
 
+    def teacher_labels(self, said: np.ndarray, owner: Any) -> np.ndarray:
+        _, start, stop = owner
+        return said[start:stop]
+
     def text_key(self) -> tuple[Any, ...]:
         limit = min(self.settings.max_length, self.text.positions())
         return ("words", limit, self.settings.overlap, self.text.key())
@@ -220,6 +224,8 @@ class TaggerMember(NeuralMember):
 
 class SpanMember(TaggerMember):
     """Start and end pointers, turned into tag probabilities so that they blend with taggers."""
+
+    teacher_labels = NeuralMember.teacher_labels  # its distributions are of starts and ends
 
     def labels(self, rows: pd.DataFrame, owners: list[tuple[int, int, int]]) -> dict[str, list[np.ndarray]]:
         kinds = {kind: place for place, kind in enumerate(self.scheme.types)}

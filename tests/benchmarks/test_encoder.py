@@ -9,75 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from transformers import BertConfig, BertModel
+from transformers import BertModel
 
-from benchmarks import datasets, encoder, tasks, units
+from benchmarks import datasets, encoder, tasks
 from benchmarks.encoder_table import results, table
+from benchmarks.encoder_units import EncoderUnit
 from benchmarks.results import replace_section
 from common.files import DataError
-from common.text.vocabulary import character_tokenizer
-
-NAMES = ["张伟", "李娜", "王芳"]
-GOOD, BAD = "好棒喜欢", "差烂讨厌"
-PLACES = "东西南北中上下左右前后里外远近高低大小多少"
-
-
-def text(random: np.random.Generator, length: int = 6) -> str:
-    return "".join(random.choice(list(PLACES), length))
-
-
-def lines(path: Path, rows: list[str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
-
-
-def tagged(random: np.random.Generator, scheme: str) -> str:
-    before, name = text(random, 3), NAMES[random.integers(3)]
-    last = "E" if scheme == "BMES" else "I"
-    return "\n".join([*(f"{c} O" for c in before), f"{name[0]} B-PER", f"{name[1]} {last}-PER", "。 O"]) + "\n"
-
-
-def write_all(root: Path, rows: int = 24) -> None:
-    """Every data set in its own format, with something in it to learn."""
-    random = np.random.default_rng(0)
-    for part in ("train", "dev"):
-        own = [f"{n % 2}\t{text(random)}{(BAD, GOOD)[n % 2][random.integers(4)]}" for n in range(rows)]
-        lines(root / f"classification/chnsenticorp/{part}.tsv", ["label\ttext_a", *own])
-        lines(root / f"ner/resume/{part}.char.bmes", [tagged(random, "BMES") for _ in range(rows)])
-    lines(root / "ner/people_daily/example.dev", [tagged(random, "BIO") for _ in range(rows)])
-    for name in ("lcqmc", "bq_corpus"):
-        pairs = [(own := text(random), own[::-1] if n % 2 else text(random), n % 2) for n in range(rows)]
-        lines(root / f"matching/{name}/dev.tsv", ["\t".join(map(str, pair)) for pair in pairs])
-    labels = ("entailment", "neutral", "contradiction", "-")
-    inference = [{"sentence1": text(random), "sentence2": text(random), "label": labels[n % 4]} for n in range(rows)]
-    lines(root / "nli/ocnli/train.10k.json", [json.dumps(row) for row in inference])
-    for part in ("train", "valid"):
-        topic = [(own := text(random), own if n % 2 else text(random), str(n % 2)) for n in range(rows // 2)]
-        own = [json.dumps(dict(zip(("source", "target", "labelA"), row, strict=True))) for row in topic]
-        lines(root / f"sohu2021/短短匹配A类/{part}.txt", own)
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("sets")
-    write_all(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random encoder, saved with a tokenizer and without dropout."""
-    folder = tmp_path_factory.mktemp("tiny")
-    tokenizer = character_tokenizer([PLACES + GOOD + BAD + "".join(NAMES) + "。"], 1)
-    tokenizer.save_pretrained(folder)
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
-        max_position_embeddings=32, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
-    )  # fmt: skip
-    BertModel(config, add_pooling_layer=False).save_pretrained(folder)
-    return folder
+from tests.benchmarks.sets import NAMES, lines, text
 
 
 @pytest.fixture
@@ -164,12 +103,13 @@ def test_the_threshold_of_a_fold_comes_from_the_others() -> None:
     assert tasks.score("entity_f1", spans) == pytest.approx(2 / 3)
 
 
-def unit(folder: Path, start: str, seed: int, fold: int, gold: list, predictions: dict, settings=None) -> units.Unit:
+def unit(folder: Path, start: str, seed: int, fold: int, gold: list, predictions: dict, settings=None) -> EncoderUnit:
     path = folder / f"{start}-{seed}-{fold}.json"
     facts = {"settings": settings or {}, "seconds": 10.0, "gold": gold, "predictions": predictions}
     if predictions:
         path.write_text(json.dumps(facts))
-    return units.Unit("ocnli", start, seed, fold, "", "", 0, {}, path)
+    own = {"task": "ocnli", "start": start, "seed": seed, "fold": fold, "settings": {}, "path": path}
+    return EncoderUnit(**own, encoder="", data="", rows=0)
 
 
 def test_the_table_has_means_over_seeds_and_the_best_baseline(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_a_contest_is_a_folder_with_a_contest_file() -> None:
     ("words", "message"),
     [
         (["trian"], "unknown stage 'trian': did you mean 'train'?"),
-        ([], "unknown stage '': known are prepare, pretrain, train, ensemble, check, score, predict"),
+        ([], "unknown stage '': known are prepare, pretrain, search, train, ensemble, check, score, predict"),
         (["train", "flods=3"], "unknown config key 'flods': did you mean 'folds'?"),
         (["train", "folds=many"], "'folds'"),
         (["train", "folds"], "cannot read the argument 'folds': expected key=value"),

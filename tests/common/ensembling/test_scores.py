@@ -98,3 +98,10 @@ def test_the_file_is_plain_parquet(tmp_path):
 def test_absent_scores_say_which_stage_makes_them(tmp_path):
     with pytest.raises(DataError, match="run the train stage first"):
         Scores.load(tmp_path / "oof.parquet")
+
+
+def test_a_row_is_as_certain_as_its_least_certain_unit():
+    pairs = Scores.of(["a", "b"], np.array([0.9, 0.3]))
+    assert pairs.confidence() == pytest.approx([0.9, 0.7])
+    tags = Scores.of(["a", "b", "c"], [np.array([[0.8, 0.2], [0.4, 0.6]]), np.zeros((0, 2)), np.array([[0.1, 0.9]])])
+    assert tags.confidence() == pytest.approx([0.6, 1.0, 0.9])

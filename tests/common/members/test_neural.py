@@ -1,13 +1,18 @@
 """A neural member that is cut off and started again ends where an undisturbed one ends."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from datasets import Dataset
 
+from common.config import ConfigError, typed
+from common.ensembling.scores import Scores
 from common.files import read_json
 from common.members.neural import NeuralMember, last_whole_checkpoint
+from common.training.arguments import TrainingConfig
 from models.taggers import Tagger
 from tests.common.training.tiny import COLLATOR, fast, feature_rows, tagger
 
@@ -50,7 +55,8 @@ class TinyMember(NeuralMember):
         return Tagger.from_pretrained(folder)
 
     def features(self, rows, labelled):
-        table = Dataset.from_pandas(rows.drop(columns="id"), preserve_index=False)
+        columns = [name for name in rows if name not in ("id", "teacher", "teacher_share")]
+        table = Dataset.from_pandas(rows[columns], preserve_index=False)
         return table if labelled else table.remove_columns("labels"), np.arange(len(rows))
 
     def collator(self):
@@ -111,6 +117,56 @@ def test_a_resumed_fit_gives_bit_for_bit_what_an_uninterrupted_one_gives(tmp_pat
     for name, value in expected[1].items():
         assert torch.equal(value, found[1][name]), name
     assert without_times(found[2]) == without_times(expected[2])
+
+
+@pytest.mark.parametrize("settings", [{}, {"keep": "last"}, {"averaging": {"kind": "ema", "decay": 0.9}}], ids=str)
+def test_a_fit_that_pauses_goes_on_as_if_it_had_not(tmp_path, settings):
+    config = typed(TrainingConfig, asdict(fast(epochs=4)) | settings)
+    expected = fit(tmp_path / "whole", TinyMember(config))
+    for _ in range(2):  # a second call, as after a cut right at the pause, does not train on
+        paused = TinyMember(config)
+        paused.pause_after = 0.3
+        facts = paused.fit(TRAIN, HELD_OUT, (), tmp_path / "cut")
+        scores = [line["eval_score"] for line in expected[2] if "eval_score" in line]
+        assert facts == {"paused": scores[1]}, "the first evaluation after 30 % of four epochs is the second"
+        assert not (tmp_path / "cut" / "model").exists()
+    found = fit(tmp_path / "cut", TinyMember(config))
+    assert all(torch.equal(value, found[1][name]) for name, value in expected[1].items())
+    assert found[0] == expected[0]
+
+
+class Taught(TinyMember):
+    def teacher_labels(self, said, owner):
+        return said
+
+
+def test_what_a_teacher_says_is_learned(tmp_path):
+    """A teacher that is certain of other tags than the labels' turns the model round; one without a share does not."""
+    config = fast(epochs=8, keep="last")
+    shift = [np.eye(3, dtype=np.float32)[np.where(np.array(labels) == 1, 0, 1)] for labels in TRAIN["labels"]]
+    right = {}
+    for share in (0.0, 1.0):
+        member = Taught(config)
+        member.build_model = lambda: tagger(head="softmax")
+        taught = TRAIN.assign(teacher=pd.Series(shift, dtype=object), teacher_share=share)
+        member.fit(taught, HELD_OUT, (), tmp_path / str(share))
+        right[share] = member.judge_scores(HELD_OUT, Scores.of(HELD_OUT["id"].tolist(), member.scores(HELD_OUT)))[
+            "score"
+        ]
+    assert right[0.0] > 0.9 and right[1.0] < 0.1
+    with pytest.raises(ConfigError, match="no teacher's distributions"):
+        TinyMember(config).fit(taught, HELD_OUT, (), tmp_path / "none")
+
+
+def test_rows_without_a_teacher_stand_beside_rows_with_one(tmp_path):
+    said = [np.full((len(labels), 3), 1 / 3, np.float32) if place % 2 else None
+            for place, labels in enumerate(TRAIN["labels"])]  # fmt: skip
+    member = Taught(fast(epochs=1))
+    member.features = lambda rows, labelled: (
+        TinyMember.features(member, rows, labelled)[0],
+        np.array([(place, 0, len(ids)) for place, ids in enumerate(rows["input_ids"])]),
+    )
+    member.fit(TRAIN.assign(teacher=pd.Series(said, dtype=object), teacher_share=0.5), HELD_OUT, (), tmp_path)
 
 
 def test_a_fit_that_is_cut_off_twice_still_gives_the_same(tmp_path):

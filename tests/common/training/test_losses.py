@@ -271,3 +271,33 @@ def test_an_entity_that_is_cut_in_a_longer_partner_has_no_tags_there():
     assert labels[0].tolist() == rows["labels"][0].tolist()
     assert labels[1].tolist() == labels[2].tolist() == [0, -100, -100, -100, -100]
     assert loss_of(model, rows, mixup=1.0).isfinite()
+
+
+def shared(head, rows, share: float) -> torch.Tensor:
+    """The teacher's distributions for `rows`, times `share`: random, and zero where there is no label."""
+    torch.manual_seed(5)
+    gold = head.targets(**rows)
+    return torch.rand(gold.shape).softmax(-1) * share * gold.sum(-1, keepdim=True)
+
+
+@pytest.mark.parametrize("build", [own_tagger, matcher], ids=["tagger", "matcher"])
+def test_a_teacher_has_its_share_in_the_labels(build):
+    head, rows = build().eval(), batch() if build is own_tagger else pairs()
+    log_p, weights = head.distributions(head(**{name: value for name, value in rows.items() if name != "labels"})
+                                        .logits[None], **rows)  # fmt: skip
+    for share in (0.0, 0.3, 1.0):
+        teacher = shared(head, rows, share)
+        mixture = (1 - share) * head.targets(**rows) + teacher
+        expected = -(mixture * log_p[0] * weights[..., None]).sum()
+        found = Objective(head, LossConfig())(head, {**rows, losses.TEACHER: teacher})
+        assert float(found) == pytest.approx(float(expected), rel=1e-5), share
+    assert float(Objective(head, LossConfig())(head, rows)) == pytest.approx(float(head(**rows).loss), rel=1e-5)
+
+
+def test_a_crf_keeps_its_likelihood_beside_a_teacher():
+    head, rows = own_tagger(head="crf").eval(), batch()
+    teacher = shared(head, rows, 1.0)
+    log_p, weights = head.distributions(head(**rows).logits[None], **rows)
+    expected = head(**rows).loss - (teacher * log_p[0] * weights[..., None]).sum()
+    found = Objective(head, LossConfig())(head, {**rows, losses.TEACHER: teacher})
+    assert float(found) == pytest.approx(float(expected), rel=1e-5)
