@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.speed_lengths import datagrand_rows, sohu_rows
 
 LINES = 12  # of each profile
-STEPS = 6
+STEPS = 3
 
 
 def section() -> str:
