@@ -1,12 +1,8 @@
 """How fast this kit is next to what a user would take instead; inputs are made up, so that it runs anywhere.
 
-python -m benchmarks.speed [--quick | --profile | --packing | --scores datasets=FOLDER]
+python -m benchmarks.speed [--quick]
 
-  --quick    smaller inputs, under two minutes on one free core
-  --profile  where the time of a training step and of a prediction goes, before and after
-  --packing  whether several texts in one row would pay
-  --scores   whether what is fast changes scores, on real data; datasets=: the folder that benchmarks.encoder reads.
-             With onnx, onnxscript and onnxruntime (not in requirements.txt), graphs too
+  --quick   smaller inputs; fewer rows
 
 Each side of a row runs in one thread, in alternation, and what counts is processor time (on a GPU, wall time), so that
 other work on the machine tells on both alike. Ratios are medians. Where bert4torch is on PYTHONPATH its CRF is one of
@@ -71,23 +67,17 @@ def main(words: list[str]) -> int:
     if {"-h", "--help"} & set(words):
         print(__doc__)
         return 0
-    data = next((word.partition("=")[2] for word in words if word.startswith("datasets=")), "")
-    flags = [word for word in words if not word.startswith("datasets=")]
-    if len(flags) > 1 or (flags and flags[0] not in ("--quick", "--profile", "--packing", "--scores")):
-        print(f"error: arguments {' '.join(flags)}: expected --quick, --profile, --packing, --scores or nothing",
-              file=sys.stderr)  # fmt: skip
+    if unknown := [word for word in words if word != "--quick"]:
+        print(f"error: unknown argument {unknown[0]}: expected --quick or nothing", file=sys.stderr)
         return 2
-    if ("--scores" in flags) != bool(data):
-        print("error: --scores and datasets=FOLDER belong together", file=sys.stderr)
-        return 2
-    name, text = _section(flags[0] if flags else "", data, lambda line: print(line, flush=True))
+    name, text = _section("--quick" in words, lambda line: print(line, flush=True))
     from benchmarks.results import replace_section
 
     replace_section(RESULTS, name, text)
     return 0
 
 
-def _section(flag: str, data: str, say: Callable[[str], None]) -> tuple[str, str]:
+def _section(quick: bool, say: Callable[[str], None]) -> tuple[str, str]:
     """The name and the text of a section of SPEED.md."""
     import warnings
 
@@ -97,23 +87,11 @@ def _section(flag: str, data: str, say: Callable[[str], None]) -> tuple[str, str
     warnings.filterwarnings("ignore")
     logging.set_verbosity_error()
     torch.set_num_threads(1)
-    if flag == "--profile":
-        from benchmarks import speed_profile
-
-        return "profile", speed_profile.section()
-    if flag == "--packing":
-        from benchmarks import speed_packing
-
-        return "packing", speed_packing.section()
-    if flag == "--scores":
-        from benchmarks import speed_scores
-
-        return "scores", speed_scores.section(Path(data), say)
     rows = []
-    for row in measure(flag == "--quick"):
+    for row in measure(quick):
         rows.append(row)
         say(row.line())
-    return ("quick" if flag else "full"), table_of(rows, bool(flag))
+    return ("quick" if quick else "full"), table_of(rows, quick)
 
 
 if __name__ == "__main__":
