@@ -254,7 +254,7 @@ class Contest(ABC):
         }
 
     # Those of `blends` that are too slow here to try without being asked for (ensemble.blends, ensemble.method).
-    slow_blends: ClassVar[tuple[str, ...]] = ()
+    slow_blends: tuple[str, ...] = ()
 
     def stacking_features(self, rows: pd.DataFrame) -> np.ndarray:
         """(units, features) what boosted stacking sees beside scores: of each row's own text alone, nothing fitted."""

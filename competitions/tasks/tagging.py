@@ -22,6 +22,7 @@ from common.text.labels import LabelScheme, Span
 from common.text.tag_decoding import decode_tags
 
 BIASES = (-0.6, -0.3, 0.0, 0.3, 0.6)
+MOST_STACKED = 16  # tags beyond which stacking, whose time grows with their square, is tried only when asked for
 
 
 @dataclass
@@ -52,7 +53,7 @@ class TaggingContest(Contest):
     columns: ClassVar[tuple[str, ...]] = ("id", "tokens", "spans")
     label_column: ClassVar[str] = "spans"
     # Of hundreds of thousands of tokens: trees take as long as all other blends, and a vote gained nothing by a subset.
-    slow_blends: ClassVar[tuple[str, ...]] = ("boosted_stacking", "best_subset_token_vote", "best_subset_entity_vote")
+    slow_blends: tuple[str, ...] = ("boosted_stacking", "best_subset_token_vote", "best_subset_entity_vote")
 
     def __init__(self, config: TaggingConfig) -> None:
         self.member_kinds = _kinds()
@@ -60,6 +61,8 @@ class TaggingContest(Contest):
             self.scheme = LabelScheme(tuple(config.types), config.scheme)
         except ValueError as error:
             raise ConfigError(f"types or scheme: {error}") from None
+        if len(self.scheme.tags) > MOST_STACKED:
+            self.slow_blends = (*self.slow_blends, "stacking")
         super().__init__(config)
 
     def pretraining_texts(self) -> Iterator[str]:

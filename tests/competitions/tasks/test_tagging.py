@@ -13,6 +13,7 @@ from common.config import ConfigError
 from common.ensembling.scores import Scores
 from common.stages.ensemble import Extended, cross_predicted
 from common.stages.rows import Rows
+from competitions.launch import configured
 from competitions.tasks.crf_averaging import averaged_marginals
 from competitions.tasks.stacking_features import token_features
 from competitions.tasks.tagging import BIASES, TaggingContest
@@ -255,3 +256,10 @@ def test_units_are_averaged_as_the_member_says(datagrand: Datagrand, tmp_path: P
     assert (pooled.average_units("bilstm_crf", scores, parts, folders).values == expected).all()
     alone = pooled.average_units("bilstm_crf", scores[:1], parts[:1], folders[:1])
     assert (alone.values == scores[0].values).all()
+
+
+@pytest.mark.parametrize(("types", "scheme", "slow"), [(3, "BIO", False), (8, "BIOES", True), (10, "BIO", True)])
+def test_stacking_waits_to_be_asked_for_where_tags_are_many(types: int, scheme: str, slow: bool) -> None:
+    names = ",".join(f"t{number}" for number in range(types))
+    contest = configured("cluener", [], ["data_dir=none", f"types=[{names}]", f"scheme={scheme}"])
+    assert ("stacking" in contest.slow_blends) == slow
