@@ -16,11 +16,12 @@ Keys, over those of benchmarks/ablation.yaml, where tasks and rows are declared 
 The same command goes on where it was cut off.
 """
 
-import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from benchmarks.command import command
 
 GRID = Path(__file__).with_suffix(".yaml")
 
@@ -44,24 +45,8 @@ class Settings:
 
 
 def main(words: list[str]) -> int:
-    """Runs the benchmark; returns the exit status: 0, or 2 when a person has something to mend."""
-    if {"-h", "--help"} & set(words):
-        print(__doc__)
-        return 0
-    # Before numpy and torch are loaded, which read it once.
-    os.environ["OMP_NUM_THREADS"] = "1"
-    from common.config import ConfigError
-    from common.files import DataError
-
-    try:
-        measure(read_settings(words), words)
-    except (ConfigError, DataError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on from here; workers=0 writes what is finished", file=sys.stderr)
-        return 130
-    return 0
+    """Runs the benchmark; returns the exit status, see `command`."""
+    return command(words, __doc__, lambda: measure(read_settings(words), words))
 
 
 def read_settings(words: list[str]) -> Settings:

@@ -15,28 +15,24 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from benchmarks.command import command
+
 OTHERS = 6000  # rows at most that choices are scored on
 
 
 def main(words: list[str]) -> int:
-    """Prints a line for each split and the means; returns the exit status."""
-    if not words or {"-h", "--help"} & set(words):
-        print(__doc__)
-        return 0
+    """Prints a line for each split and the means; returns the exit status, see `command`."""
+    return command(words or ["--help"], __doc__, lambda: _asked(words))
+
+
+def _asked(words: list[str]) -> None:
+    from common.config import ConfigError
+
     own = dict(word.split("=", 1) for word in words[1:] if word.startswith(("rows=", "repeats=", "run=")))
     rest = [word for word in words[1:] if word.split("=", 1)[0] not in ("rows", "repeats", "run")]
-    from common.config import ConfigError
-    from common.files import DataError
-
-    try:
-        measure(words[0], [*rest, f"output_dir={own['run']}"], int(own.get("rows", 300)), int(own.get("repeats", 10)))
-    except (ConfigError, DataError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyError:
-        print("error: run=FOLDER is missing: the folder of a finished run", file=sys.stderr)
-        return 2
-    return 0
+    if "run" not in own:
+        raise ConfigError("run=FOLDER is missing: the folder of a finished run")
+    measure(words[0], [*rest, f"output_dir={own['run']}"], int(own.get("rows", 300)), int(own.get("repeats", 10)))
 
 
 def measure(name: str, words: list[str], size: int, repeats: int) -> None:

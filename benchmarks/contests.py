@@ -17,11 +17,12 @@ The same command goes on where it was cut off; the section has what is finished 
 after a change of code, or of the encoder's weights under the same name, take another output_dir.
 """
 
-import os
 import shlex
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from benchmarks.command import command, listed
 
 LISTS = ("tasks", "members", "seeds")
 
@@ -41,24 +42,8 @@ class Settings:
 
 
 def main(words: list[str]) -> int:
-    """Runs the benchmark; returns the exit status: 0, or 2 when a person has something to mend."""
-    if {"-h", "--help"} & set(words):
-        print(__doc__)
-        return 0
-    # Before numpy and torch are loaded, which read it once.
-    os.environ["OMP_NUM_THREADS"] = "1"
-    from common.config import ConfigError
-    from common.files import DataError
-
-    try:
-        measure(read_settings(words))
-    except (ConfigError, DataError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on from here", file=sys.stderr)
-        return 130
-    return 0
+    """Runs the benchmark; returns the exit status, see `command`."""
+    return command(words, __doc__, lambda: measure(read_settings(words)))
 
 
 def read_settings(words: list[str]) -> Settings:
@@ -66,11 +51,7 @@ def read_settings(words: list[str]) -> Settings:
     from benchmarks.contest_tasks import TASKS
     from common.config import ConfigError, nearest, read_config, resolved, typed
 
-    listed = []
-    for word in words:
-        key, _, value = word.partition("=")
-        listed.append(f"{key}=[{value}]" if key in LISTS and not value.startswith("[") else word)
-    settings = typed(Settings, resolved(read_config([], listed)))
+    settings = typed(Settings, resolved(read_config([], listed(words, LISTS))))
     for name in settings.tasks:
         if name not in TASKS:
             raise ConfigError(f"tasks: unknown {name!r}{nearest(name, TASKS)}")

@@ -11,7 +11,6 @@ Keys:
 On a busy machine under `chrt -r 1`.
 """
 
-import os
 import sys
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,6 +18,8 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
+
+from benchmarks.command import command
 
 LIMIT, STEPS = 1.02, 12
 
@@ -32,28 +33,22 @@ class Settings:
 
 
 def main(words: list[str]) -> int:
-    """Runs the benchmark; returns the exit status: 0, 1 above the limit, or 2 when a person has something to mend."""
-    if {"-h", "--help"} & set(words):
-        print(__doc__)
-        return 0
-    os.environ["OMP_NUM_THREADS"] = "1"
+    """Runs the benchmark; returns the exit status: 1 above the limit, else see `command`."""
+    return command(words, __doc__, lambda: _judged(words))
+
+
+def _judged(words: list[str]) -> int:
+    from benchmarks.results import replace_section
     from common.config import ConfigError, read_config, resolved, typed
-    from common.files import DataError
 
-    try:
-        settings = typed(Settings, resolved(read_config([], words)))
-        if settings.pairs < 10:
-            raise ConfigError(f"pairs is {settings.pairs}: expected at least 10")
-        middle, low, high, milliseconds = measure(settings.pairs)
-        text = report(settings, middle, low, high, milliseconds)
-        print(text)
-        if settings.results:
-            from benchmarks.results import replace_section
-
-            replace_section(Path(settings.results), "trick_overhead", text)
-    except (ConfigError, DataError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    settings = typed(Settings, resolved(read_config([], words)))
+    if settings.pairs < 10:
+        raise ConfigError(f"pairs is {settings.pairs}: expected at least 10")
+    middle, low, high, milliseconds = measure(settings.pairs)
+    text = report(settings, middle, low, high, milliseconds)
+    print(text)
+    if settings.results:
+        replace_section(Path(settings.results), "trick_overhead", text)
     return int(middle > LIMIT)
 
 
