@@ -41,10 +41,10 @@ def report(words: str, finished: dict[str, dict[str, Any]]) -> str:
 
     python -m benchmarks.contests {words}
 
-Each folder's own stages and config, with the kit's small encoder (`models/pretrained`). Out-of-fold: 5 folds that
+Each folder's own stages and config; encoders are the kit's small one (`models/pretrained`). Out-of-fold: 5 folds that
 share no text; blends and thresholds are fitted on other folds than those they are scored on; which way is chosen is
-itself chosen on these scores. Dev: the same models, averaged over folds; nothing was fitted or chosen on it. Time: of
-all fits, one thread of a machine that others use too.
+itself chosen on these scores. Dev: the same models, averaged over folds; nothing was fitted on it, and nothing
+chosen but what a table says. Time: of all fits, one thread of a machine that others use too.
 
 {body}
 
