@@ -29,9 +29,9 @@ from transformers.models.bert.modeling_bert import (
 )
 from transformers.utils.generic import can_return_tuple
 
-from models.relative_positions import ClippedPositions, UnclippedPositions, relative_positions
+from models.relative_positions import ClippedPositions, GatheredPositions, UnclippedPositions, relative_positions
 
-Positions = UnclippedPositions | ClippedPositions
+Positions = UnclippedPositions | ClippedPositions | GatheredPositions
 
 
 class NezhaConfig(PretrainedConfig):

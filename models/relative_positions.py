@@ -9,11 +9,9 @@ from torch.autograd import Function
 from torch.nn import functional as F
 
 
-@lru_cache(maxsize=4)
-@torch.inference_mode(False)
 def relative_positions(
     length: int, head_size: int, furthest: int, dtype: torch.dtype, device: torch.device
-) -> "UnclippedPositions | ClippedPositions":
+) -> "UnclippedPositions | ClippedPositions | GatheredPositions":
     """The relative positions of a row, in the form that is cheapest for its length; the latest few are kept.
 
     length: tokens of a row, any number. head_size: features of a head, even. furthest: the distance at which positions
@@ -23,6 +21,18 @@ def relative_positions(
     Returns positions whose `scores` and `values` are the two terms that they add to attention.
     Source: Wei et al. 2019 (NEZHA), section 3.1.
     """
+    if torch.compiler.is_exporting():
+        # A graph serves rows of every length, so their number may decide nothing, and is no number yet to be kept by.
+        return GatheredPositions(length, head_size, furthest, dtype, device)
+    return kept_positions(length, head_size, furthest, dtype, device)
+
+
+@lru_cache(maxsize=4)
+@torch.inference_mode(False)
+def kept_positions(
+    length: int, head_size: int, furthest: int, dtype: torch.dtype, device: torch.device
+) -> "UnclippedPositions | ClippedPositions":
+    """As `relative_positions`, outside of exported graphs."""
     # Nothing is clipped in a row of furthest + 1 tokens.
     form = UnclippedPositions if length <= furthest + 1 else ClippedPositions
     return form(length, head_size, furthest, dtype, device)
@@ -115,6 +125,27 @@ class ClippedPositions:
         left = F.pad(by_key[..., reach:, : length - reach].tril().sum(-1), (reach, 0))[..., None]
         right = F.pad(by_key[..., : length - reach, reach:].triu().sum(-1), (0, reach))[..., None]
         return torch.cat([left, near, right], dim=-1)
+
+
+class GatheredPositions:
+    """Relative positions of a row of any length in the fewest kinds of operation, for graphs: a vector for every pair.
+
+    Arguments as in `relative_positions`.
+    """
+
+    def __init__(self, length: int, head_size: int, furthest: int, dtype: torch.dtype, device: torch.device) -> None:
+        table = _sinusoids(_angles(torch.arange(2 * furthest + 1), head_size)).to(device, dtype)
+        place = torch.arange(length, device=device)
+        # (length, length, head_size)
+        self.pairs = table[(place - place[:, None]).clamp(-furthest, furthest) + furthest]
+
+    def scores(self, query: Tensor) -> Tensor:
+        """As `UnclippedPositions.scores`."""
+        return (query[..., None, :] @ self.pairs.transpose(-1, -2))[..., 0, :]
+
+    def values(self, weights: Tensor) -> Tensor:
+        """As `UnclippedPositions.values`."""
+        return (weights[..., None, :] @ self.pairs)[..., 0, :]
 
 
 # Each of the two is the gradient of the other. Autograd's own gradients would add to the clipped distances with atomics

@@ -15,7 +15,13 @@ from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 from models.encoders import encoder_from_config, load_encoder, longest_input
 from models.matchers import CrossEncoder
 from models.nezha import NezhaConfig, NezhaForMaskedLM, NezhaModel
-from models.relative_positions import ClippedPositions, UnclippedPositions, relative_positions
+from models.relative_positions import (
+    ClippedPositions,
+    GatheredPositions,
+    UnclippedPositions,
+    kept_positions,
+    relative_positions,
+)
 from models.taggers import Tagger
 
 FOLDER = Path(__file__).parent / "nezha"
@@ -148,8 +154,10 @@ def test_attention_is_the_paper_s(length: int, furthest: int) -> None:
     positions = relative_positions(length, 6, furthest, torch.float64, query.device)
     assert type(positions) is (UnclippedPositions if length <= furthest + 1 else ClippedPositions)
     scaled = query / 6**0.5
-    weights = (scaled @ key.transpose(-1, -2) + positions.scores(scaled)).softmax(-1)
-    torch.testing.assert_close(weights @ value + positions.values(weights), expected, atol=1e-12, rtol=1e-12)
+    # The form for exported graphs says the same.
+    for form in (positions, GatheredPositions(length, 6, furthest, torch.float64, query.device)):
+        weights = (scaled @ key.transpose(-1, -2) + form.scores(scaled)).softmax(-1)
+        torch.testing.assert_close(weights @ value + form.values(weights), expected, atol=1e-12, rtol=1e-12)
     if length <= furthest + 1:
         fused = positions.attend(query, key, value, None, 0.0)
         torch.testing.assert_close(fused, expected, atol=1e-12, rtol=1e-12)
@@ -210,12 +218,12 @@ def test_a_row_of_padding_alone_is_finite_and_bfloat16_is_close(length: int, att
 
 @pytest.mark.parametrize("length", [6, 20])
 def test_positions_kept_from_inference_serve_training(length: int) -> None:
-    relative_positions.cache_clear()
+    kept_positions.cache_clear()
     model = tiny(max_relative_position=8).train()
     with torch.inference_mode():
         model(torch.ones(1, length, dtype=torch.long))
     model(torch.ones(1, length, dtype=torch.long)).last_hidden_state.sum().backward()
-    assert relative_positions.cache_info().hits == 1
+    assert kept_positions.cache_info().hits == 1
 
 
 @pytest.mark.parametrize("length", [6, 20])
