@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 from hypothesis import settings
 
 # A busy machine must not slow the tests down, or fail one that is right: models this small are no faster with a second
@@ -9,3 +10,11 @@ from hypothesis import settings
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("kit", deadline=None)
 settings.load_profile("kit")
+
+
+@pytest.fixture(autouse=True)
+def no_cache() -> None:
+    """What one test has launched keeps nothing for the next."""
+    from common import cache
+
+    cache.use(None)

@@ -135,7 +135,8 @@ class EncoderText:
     def feature_key(self, *parts: Any) -> str:
         """A fingerprint of a member's features: its settings but for how it is trained, its vocabulary, and `parts`."""
         settings = {name: value for name, value in asdict(self.config).items() if name != "training"}
-        return fingerprint(settings, self.key(), self.positions(), *parts)
+        # The kind of settings too: a cross-encoder's and a bi-encoder's may hold the same values.
+        return fingerprint(type(self.config).__qualname__, settings, self.key(), self.positions(), *parts)
 
     def positions(self) -> int:
         """The longest input that the encoder takes, in tokens."""
