@@ -61,7 +61,7 @@ class PairPart(TextPart):
 
 
 class TaggingPart(TableTagging):
-    """Entities in texts; a submission is in the training file's format."""
+    """Entities in texts; a submission is as `write_tagged` writes it."""
 
     name: ClassVar[str] = "part"
     submission_file: ClassVar[str] = "submission.txt"

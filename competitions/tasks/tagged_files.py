@@ -60,7 +60,7 @@ def flat(spans: Sequence[Span]) -> list[Span]:
 
 
 def write_tagged(path: Path, rows: pd.DataFrame, predictions: Sequence[Sequence[Span]], files: FilesConfig) -> None:
-    """Writes texts with predicted entities in the format that they were read from; CoNLL with BIO tags."""
+    """Writes texts with predicted entities: JSON lines as they were read; CoNLL as a token, a space and its BIO tag."""
     if files.layout == "conll":
         write_lines(path, conll_lines(rows["tokens"].tolist(), predictions))
         return

@@ -9,7 +9,8 @@ def read(path, config, labelled):
 
 
 def write_submission(path, rows, predictions, config):
-    """The texts with their entities in the training file's format. Write what the organisers ask for."""
+    """The texts with their entities: JSON lines as they were read, CoNLL as a token, a space and its BIO tag, without
+    further columns and digit suffixes. Write what the organisers ask for."""
     write_tagged(path, rows, predictions, config.files)
 
 
