@@ -62,6 +62,8 @@ def ensemble(contest: Contest) -> dict[str, Any]:
     # The rows' millions of tokens stay until the end: without this the garbage collector looks at them again and again,
     # which was a third of the time.
     gc.freeze()
+    # A bar is for terminals alone: who reads a log should know too that this takes a while.
+    log.info(f"judging {len(oof)} members and {len(ways) - len(oof)} blends of them on {contest.config.folds} folds")
     for name, members, blend in tqdm(ways, desc="ensemble", unit="blend", disable=None):
         started = time.time()
         predictions = cross_predicted(contest, rows, known([oof[member] for member in members], blend), blend)
