@@ -17,11 +17,13 @@ SHARES = [0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975, 0.9
 DATAGRAND = [4, 17, 21, 27, 33, 38, 44, 51, 59, 70, 88, 106, 127, 158, 177, 256, 566]
 SOHU_SHORT = [8, 32, 36, 43, 48, 53, 57, 62, 174, 284, 299, 300, 300, 300, 300, 300, 300]
 SOHU_LONG, SOHU_LONG_SPREAD = 700, 0.7
+PERIOD = 2000  # rows after which the lengths come again: twice the rows then hold no longer ones
 
 
 def lengths_like(quantiles: Sequence[int], count: int, random: np.random.Generator) -> np.ndarray:
-    """Lengths with these quantiles, by SHARES; (count,)."""
-    return np.interp(random.random(count), SHARES, quantiles).round().astype(int)
+    """Lengths with these quantiles, by SHARES, again and again after PERIOD of them; (count,)."""
+    own = np.interp(random.random(min(count, PERIOD)), SHARES, quantiles).round().astype(int)
+    return np.resize(own, count)
 
 
 @cache

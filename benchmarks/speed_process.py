@@ -66,7 +66,7 @@ def memory_rows(quick: bool) -> list[Row]:
                 write_contest(contest, folder, count)
                 run = [f"data_dir={folder / 'data'}", f"output_dir={folder / 'run'}"]
                 settings = f"members.{member}"
-                steps = [f"{settings}.training.max_steps=12", f"{settings}.word_vectors.epochs=0", "folds=2",
+                steps = [f"{settings}.training.epochs=1", f"{settings}.word_vectors.epochs=0", "folds=2",
                          f"use=[{member}]"]  # fmt: skip
                 words = [contest, "train", *run, *steps, f"only={member}/fold-0", "workers=1"]
                 peaks["train"].append(peak(words))

@@ -11,7 +11,7 @@ from datasets import Dataset
 
 from common.cache import code_version, content_of, fingerprint, kept
 
-PIECE = 8192  # rows whose features are in memory at once
+PIECE = 1024  # rows whose features are in memory at once
 BLOCK = 512  # rows of a block of the file: what is read for one of them
 CODE = ("common/text", "common/training", "competitions")
 NARROW = {"input_ids": np.int32, "attention_mask": np.int8, "token_type_ids": np.int8}  # as datasets itself has them

@@ -11,7 +11,9 @@ from common.training.batching import Collator, prediction_batches
 
 # Padded tokens of a batch. A CPU gains nothing from larger ones, and they are wider than most of their rows.
 TOKENS = 16_384 if torch.cuda.is_available() else 2048
-KEPT_BYTES = 2**28  # batches beyond it are made anew at each pass, so that memory does not grow with the rows
+# Batches beyond it are made anew at each pass, so that memory does not grow with the rows. A GPU would wait for them; of
+# the time of a model on a CPU they are some hundredths.
+KEPT_BYTES = 2**28 if torch.cuda.is_available() else 2**24
 
 
 class PreparedText:
@@ -26,23 +28,32 @@ class PreparedText:
         self.owners, self.kept_bytes = owners, kept_bytes
         self._features, self._collator = rows.remove_columns("length"), collator
         self._places = prediction_batches(np.asarray(rows["length"]), tokens)
-        self._kept: list[dict[str, torch.Tensor]] = []
-        self._bytes = 0
+        self._kept: list[dict[str, torch.Tensor]] | None = None
 
     def __len__(self) -> int:
         return len(self._features)
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, dict[str, torch.Tensor]]]:
         """Pairs of features' places in the table and their padded tensors."""
-        for number, places in enumerate(self._places):
-            if number < len(self._kept):
-                yield places, self._kept[number]
-                continue
-            batch = self._collator(rows_of(self._features, places))
-            self._bytes += sum(tensor.nbytes for tensor in batch.values())
-            if self._bytes <= self.kept_bytes and number == len(self._kept):
-                self._kept.append(batch)
-            yield places, batch
+        if self._kept is None:
+            # All at once: made between a model's large buffers, they would keep the memory of those from the system.
+            self._kept = list(self._fitting())
+        yield from zip(self._places, self._kept, strict=False)
+        for places in self._places[len(self._kept) :]:
+            yield places, self._made(places)
+
+    def _fitting(self) -> Iterator[dict[str, torch.Tensor]]:
+        """The first batches, as many as may stay in memory."""
+        room = self.kept_bytes
+        for places in self._places:
+            batch = self._made(places)
+            room -= sum(tensor.nbytes for tensor in batch.values())
+            if room < 0:
+                return
+            yield batch
+
+    def _made(self, places: np.ndarray) -> dict[str, torch.Tensor]:
+        return self._collator(rows_of(self._features, places))
 
 
 class SharedText:
