@@ -37,7 +37,7 @@ from pathlib import Path
 
 # Read by torch when it is loaded: large tensors in large pages, which the kernel hands out in a fraction of the time.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-# Every width of a batch has kernels of its own, with buffers: oneDNN keeps 1,024 of them, and memory grows with the steps.
+# Every width of a batch has kernels of its own, with buffers: of oneDNN's 1,024, memory would grow with the steps.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
 HERE = Path(__file__).parent

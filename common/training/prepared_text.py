@@ -11,8 +11,8 @@ from common.training.batching import Collator, prediction_batches
 
 # Padded tokens of a batch. A CPU gains nothing from larger ones, and they are wider than most of their rows.
 TOKENS = 16_384 if torch.cuda.is_available() else 2048
-# Batches beyond it are made anew at each pass, so that memory does not grow with the rows. A GPU would wait for them; of
-# the time of a model on a CPU they are some hundredths.
+# Batches beyond it are made anew at each pass, so that memory does not grow with the rows. A GPU would wait for them;
+# on a CPU they are some hundredths of a model's time.
 KEPT_BYTES = 2**28 if torch.cuda.is_available() else 2**24
 
 
