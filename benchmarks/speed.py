@@ -1,8 +1,12 @@
 """How fast this kit is next to what a user would take instead; inputs are made up, so that it runs anywhere.
 
-python -m benchmarks.speed [--quick]
+python -m benchmarks.speed [--quick | --profile | --packing | --scores datasets=FOLDER]
 
-  --quick   smaller inputs; fewer rows
+  --quick    smaller inputs and fewer rows: under two minutes
+  --profile  where the time of a training step and of a prediction goes, before and after
+  --packing  whether several texts in one row would pay
+  --scores   whether what is fast changes scores, on real data; datasets=: the folder that benchmarks.encoder reads.
+             With onnx, onnxscript and onnxruntime (not in requirements.txt), graphs too
 
 Each side of a row runs in one thread, in alternation, and what counts is processor time (on a GPU, wall time), so that
 other work on the machine tells on both alike. Ratios are medians. Where bert4torch is on PYTHONPATH its CRF is one of
@@ -21,6 +25,7 @@ os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 from benchmarks.speed_measure import HEAD, Row
 
 RESULTS = Path(__file__).parent / "SPEED.md"
+FLAGS = ("--quick", "--profile", "--packing", "--scores")
 
 
 def measure(quick: bool) -> Iterator[Row]:
@@ -69,17 +74,23 @@ def main(words: list[str]) -> int:
     if {"-h", "--help"} & set(words):
         print(__doc__)
         return 0
-    if unknown := [word for word in words if word != "--quick"]:
-        print(f"error: unknown argument {unknown[0]}: expected --quick or nothing", file=sys.stderr)
+    data = next((word.partition("=")[2] for word in words if word.startswith("datasets=")), "")
+    flags = [word for word in words if not word.startswith("datasets=")]
+    if len(flags) > 1 or not set(flags) <= set(FLAGS):
+        expected = f"expected one of {', '.join(FLAGS)}, or nothing"
+        print(f"error: arguments {' '.join(flags)}: {expected}", file=sys.stderr)
         return 2
-    name, text = _section("--quick" in words, lambda line: print(line, flush=True))
+    if ("--scores" in flags) != bool(data):
+        print("error: --scores and datasets=FOLDER belong together", file=sys.stderr)
+        return 2
+    name, text = _section(flags[0] if flags else "", data, lambda line: print(line, flush=True))
     from benchmarks.results import replace_section
 
     replace_section(RESULTS, name, text)
     return 0
 
 
-def _section(quick: bool, say: Callable[[str], None]) -> tuple[str, str]:
+def _section(flag: str, data: str, say: Callable[[str], None]) -> tuple[str, str]:
     """The name and the text of a section of SPEED.md."""
     import warnings
 
@@ -89,11 +100,23 @@ def _section(quick: bool, say: Callable[[str], None]) -> tuple[str, str]:
     warnings.filterwarnings("ignore")
     logging.set_verbosity_error()
     torch.set_num_threads(1)
+    if flag == "--profile":
+        from benchmarks import speed_profile
+
+        return "profile", speed_profile.section()
+    if flag == "--packing":
+        from benchmarks import speed_packing
+
+        return "packing", speed_packing.section()
+    if flag == "--scores":
+        from benchmarks import speed_scores
+
+        return "scores", speed_scores.section(Path(data), say)
     rows = []
-    for row in measure(quick):
+    for row in measure(flag == "--quick"):
         rows.append(row)
         say(row.line())
-    return ("quick" if quick else "full"), table_of(rows, quick)
+    return ("quick" if flag else "full"), table_of(rows, bool(flag))
 
 
 if __name__ == "__main__":

@@ -76,6 +76,48 @@ def theirs(mix: Mix, table: Any, steps: int, precision: str, folder: str) -> Rat
     return rate
 
 
+def bert4torch(mix: Mix, table: Any, steps: int) -> Rate | None:
+    """Tokens a second of bert4torch's trainer, in fp32, the one precision that it has on a CPU; None where it is not
+    installed. Random order, padded to the longest of a batch."""
+    try:
+        from torch4keras.trainer import Trainer  # what bert4torch.trainer gives
+    except ImportError:
+        return None
+    import torch
+    from torch.utils.data import DataLoader
+
+    rows, collate = table.remove_columns("length"), mix.member.collator()
+
+    class Counted(Trainer):
+        marks: tuple = ()
+        tokens = 0
+
+        def train_step(self, train_X: Any, train_y: Any) -> Any:
+            self.marks = (*self.marks, (clock(), self.tokens))
+            self.tokens += int(train_X["attention_mask"].sum())
+            return super().train_step(train_X, train_y)
+
+    class Loss(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = mix.member.build_model()
+
+        def forward(self, batch: dict[str, Any]) -> Any:
+            return self.model(**batch).loss
+
+    def rate(seeds: Iterator[int]) -> float:
+        order = torch.Generator().manual_seed(next(seeds))
+        batches = DataLoader(rows, mix.batch, shuffle=True, generator=order, collate_fn=lambda own: (collate(own), 0))
+        module = Loss()
+        trainer = Counted(module.cuda() if torch.cuda.is_available() else module)
+        trainer.compile(loss=lambda loss, _: loss, optimizer=torch.optim.AdamW(module.parameters(), 1e-4))
+        trainer.fit(batches, steps_per_epoch=steps + WARM_UP + 1, epochs=1, verbose=0)
+        (begun, before), (ended, after) = trainer.marks[WARM_UP], trainer.marks[-1]
+        return (after - before) / (ended - begun)
+
+    return rate
+
+
 def training_rows(quick: bool, mix: Mix) -> list[Row]:
     """The ratios for one mix: as both come, both in the kit's precision, and by padded tokens; and the padding."""
     from common.training.arguments import precision
@@ -88,15 +130,18 @@ def training_rows(quick: bool, mix: Mix) -> list[Row]:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         peers = {name: theirs(mix, table, steps, name, folder) for name in dict.fromkeys(("fp32", auto))}
+        if other := bert4torch(mix, table, steps):
+            peers["bert4torch"] = other
         own = ours(mix, table, steps, "auto", folder)
         budget = ours(mix, table, steps, "auto", folder, batch_tokens=round(mix.batch * lengths.mean()))
         for what, side, peer, wanted in (
             (f"training, {mix.name}: as both come ({auto})", own, "fp32", 2.5),
+            (f"training, {mix.name}: as both come ({auto})", own, "bert4torch", 2.5),
             (f"training, {mix.name}: both in {auto}", own, auto, 2.5),
             (f"training, {mix.name}: both in {auto}, batch_tokens", budget, auto, 0.0),
         ):
             skipped = (quick and wanted == 0) or ((quick or auto == "fp32") and "as both" in what)
-            if skipped or (side is budget and mix.name != "DataGrand"):
+            if skipped or peer not in peers or (side is budget and mix.name != "DataGrand"):
                 continue
             pairs = in_turns(partial(side, iter(range(1, 9))), partial(peers[peer], iter(range(1, 9))), turns)
             first, second = (median(rates) for rates in zip(*pairs, strict=True))
@@ -104,7 +149,8 @@ def training_rows(quick: bool, mix: Mix) -> list[Row]:
             if side is own and peer == auto:
                 share = first * flops_a_token(mix.member.build_model(), lengths.mean(), True) / _peak(auto)
                 remark = f"{share:.0%} of a large matrix product's speed"
-            row = ratio_row(what, f"Trainer, {peer}, {mix.batch} rows in random order", f"{first:,.0f} tokens/s",
+            name = "bert4torch's trainer, fp32" if peer == "bert4torch" else f"Trainer, {peer}"
+            row = ratio_row(what, f"{name}, {mix.batch} rows in random order", f"{first:,.0f} tokens/s",
                             f"{second:,.0f} tokens/s", [a / b for a, b in pairs], wanted, remark)  # fmt: skip
             rows.append(row)
     order = np.array(list(LengthGroupedSampler(lengths, mix.batch, 1)))
@@ -115,7 +161,7 @@ def training_rows(quick: bool, mix: Mix) -> list[Row]:
         padding_of(lengths, np.split(np.random.default_rng(1).permutation(len(lengths))[:cut], cut // mix.batch)),
     ]
     rows.append(Row(f"padding, {mix.name}", "random order", f"{shares[0]:.1%}", f"{shares[2]:.1%}", "", "< 5%",
-                    min(shares[:2]) < 0.05, f"batch_tokens: {shares[1]:.1%}"))  # fmt: skip
+                    shares[0] < 0.05, f"with training.batch_tokens: {shares[1]:.1%}"))  # fmt: skip
     return rows
 
 

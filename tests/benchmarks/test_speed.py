@@ -3,12 +3,16 @@
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
-from benchmarks import speed, speed_lengths, speed_measure, speed_members
+from benchmarks import speed, speed_lengths, speed_measure, speed_members, speed_packing, speed_profile, speed_scores
+from benchmarks.speed_crf import SMALL
 from benchmarks.speed_measure import Row
+from models.encoders import encoder_from_config
 
 
 def spin(seconds: float):
@@ -64,3 +68,47 @@ def test_the_members_read_what_was_made_up():
 
 def test_padding_is_the_share_of_what_is_computed_in_vain():
     assert speed_members.padding_of(np.array([2, 4, 4]), [np.array([0, 1]), np.array([2])]) == pytest.approx(2 / 12)
+
+
+def test_packed_rows_give_what_rows_of_their_own_give():
+    random = np.random.default_rng(0)
+    texts = [torch.from_numpy(random.integers(5, 50, length)) for length in [3, 90, 40, 7, 128, 60, 200, 1]]
+    encoder = encoder_from_config({**SMALL, "hidden_size": 16, "intermediate_size": 16, "vocab_size": 50})
+    alike, packed = speed_packing.batches_alike(texts), speed_packing.batches_packed(texts)
+    assert sum(int(batch["attention_mask"].sum()) for batch in alike) == sum(map(len, texts))
+    assert speed_packing.difference(encoder, alike, packed) < 1e-5
+    for batch in packed:  # were the other texts of a row seen, it would not be so
+        batch["attention_mask"][:] = True
+    assert speed_packing.difference(encoder, alike, packed) > 1e-3
+
+
+def test_a_profile_tells_the_operations_of_both_ways(monkeypatch):
+    monkeypatch.setattr(speed_profile, "STEPS", 1)
+    rows = speed_lengths.sohu_rows(40)
+    member = speed_members.matcher(rows, max_length=64)
+    table, _ = member.features(rows, labelled=True)
+    before, after = (speed_profile.profiled(member, table, "training", own) for own in (False, True))
+    assert "aten::bernoulli_" in before and "aten::bernoulli_" not in after
+    assert "aten::bernoulli_" not in speed_profile.profiled(member, table, "prediction", False)
+    batches = speed_profile.batches_of(np.asarray(table["length"]), "prediction", True)
+    assert sorted(np.concatenate(batches)) == sorted(speed_profile.batches_of(np.arange(40), "prediction", False)[0])
+
+
+def test_what_changes_scores_is_told_with_its_spread(monkeypatch, tmp_path):
+    found = iter([0.50, 0.52, 0.54, 0.40, 0.40, 0.40, 0.52, 0.7, 0.52, 0.7, 0.53, 0.7, 0.52, 0.52, 0.52])
+    monkeypatch.setattr(speed_scores, "judged", lambda *_: next(found))
+    monkeypatch.setattr("competitions.launch.configured", lambda *_: FakeContest())
+    rows = {row.what.partition(": ")[2]: row for row in speed_scores.training_ways(tmp_path, lambda _: None)}
+    assert rows["random order, fast dropout"].met is False and rows["batch_tokens, fast dropout"].met
+    assert rows["random order, torch's dropout"].ours == "0.5200 ± 0.0200"
+    assert rows["the same models, predict_precision=bf16"].ratio == "+0.1767"
+
+
+class FakeContest:
+    """A contest whose members learn nothing."""
+
+    def read_train(self):
+        return speed_lengths.datagrand_rows(10)
+
+    def build_member(self, name, seed):
+        return SimpleNamespace(fit=lambda *_: None, training=SimpleNamespace())
