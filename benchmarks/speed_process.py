@@ -27,7 +27,7 @@ status = main(sys.argv[1:])
 print(memory_now())
 sys.exit(status)
 """
-CONTESTS = {"datagrand_extraction": "bilstm_crf", "sohu_matching": "conditional_norm"}
+CONTESTS = {"datagrand_extraction": "bilstm_crf", "sohu_matching": "recurrent_norm"}
 
 
 def start_rows(quick: bool) -> list[Row]:

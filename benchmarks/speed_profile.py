@@ -39,9 +39,9 @@ def members() -> list[tuple[str, Any, Any]]:
     tagger = configured("datagrand_extraction", [], []).build_member("bilstm_crf", 1)
     tagger.text.tokenizer = anonymised_tokenizer(lines["tokens"], 1)
     tagger.text.bigrams = np.arange(1000)
-    recurrent = configured("sohu_matching", [], []).build_member("conditional_norm", 1)
+    recurrent = configured("sohu_matching", [], []).build_member("recurrent_norm", 1)
     recurrent.text.tokenizer = character_tokenizer([*pairs["source"], *pairs["target"]], 1)
-    return [("DataGrand bilstm_crf", tagger, lines), ("Sohu conditional_norm", recurrent, pairs),
+    return [("DataGrand bilstm_crf", tagger, lines), ("Sohu recurrent_norm", recurrent, pairs),
             ("cross-encoder of 4 layers of 256", matcher(pairs), pairs)]  # fmt: skip
 
 

@@ -105,6 +105,7 @@ class RunConfig:
     cache: folder for vocabularies and features, found again by their content; empty: .cache beside the run's folder.
     cache_gigabytes: what has not been used for longest is deleted beyond it; 0: nothing is kept.
     input, output: the predict stage's files. prediction, gold: the score stage's. submission: the check stage's.
+    other: the run that the compare stage sets against this one.
     """
 
     run: str = "default"
@@ -134,6 +135,7 @@ class RunConfig:
     prediction: str = ""
     gold: str = ""
     submission: str = ""
+    other: str = ""
 
 
 class Member(Protocol):

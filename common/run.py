@@ -21,7 +21,7 @@ from common.files import DataError, read_json, write_json
 
 STOPPED = "stopped.json"  # in the folder of a unit that will not be trained to its end
 # Settings of one command, not of the run.
-PASSING = ("only", "workers", "input", "output", "prediction", "gold", "submission")
+PASSING = ("only", "workers", "input", "output", "prediction", "gold", "submission", "other")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ Stages:
   check      validate a submission against the test file          [submission=FILE]
   score      the contest's metric of a file or of the submission  gold=FILE [prediction=FILE]
   predict    new text in, predictions out                         run=FOLDER input=FILE output=FILE
-check, score and predict take the settings of the finished run that run= or output_dir= names.
+  compare    is one run better than another, or is it chance?     run=FOLDER other=FOLDER
+check, score, predict and compare take the settings of the finished run that run= or output_dir= names.
 
 Any text: python -m competitions pretrain corpus=FILES output_dir=OUT [--config FILE] [key=value ...] writes OUT/encoder
 (keys: competitions/config/pretrain.yaml)
@@ -41,7 +42,7 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
 HERE = Path(__file__).parent
-STAGES = ("prepare", "pretrain", "search", "train", "ensemble", "check", "score", "predict")
+STAGES = ("prepare", "pretrain", "search", "train", "ensemble", "check", "score", "predict", "compare")
 
 
 def contests() -> dict[str, str]:

@@ -14,7 +14,7 @@ from common.logs import log, start_log
 from common.processes import is_child, rank
 
 HERE = Path(__file__).parent
-OF_A_RUN = ("check", "score", "predict")  # read what a run has finished
+OF_A_RUN = ("check", "score", "predict", "compare")  # read what a run has finished
 
 
 def launch(contest: str, stage: str, files: list[Path], words: list[str]) -> Any:
@@ -46,7 +46,7 @@ def configured(contest: str, files: list[Path], words: list[str], stage: str = "
     default = HERE / contest / "config" / "default.yaml"
     values = resolved(read_config([default, *files], words))
     folder = _run_folder(contest, values, stage)
-    if stage in OF_A_RUN and ((folder / "config.yaml").exists() or stage == "predict"):
+    if stage in OF_A_RUN and ((folder / "config.yaml").exists() or stage in ("predict", "compare")):
         base = existing(folder / "config.yaml", "the folder of a finished run", "give its folder: run=FOLDER")
         words = [word for word in words if not word.startswith(("run=", "output_dir=", "smoke="))]
         values = resolved(read_config([base, *files], words))
@@ -101,6 +101,7 @@ def _shrink(values: dict[str, Any]) -> None:
 
 
 def _stages() -> dict[str, Callable[[Contest], Any]]:
+    from common.stages.compare import compare
     from common.stages.ensemble import ensemble
     from common.stages.outputs import check, predict, score
     from common.stages.prepare import prepare
@@ -117,4 +118,12 @@ def _stages() -> dict[str, Callable[[Contest], Any]]:
         "check": check,
         "score": score,
         "predict": predict,
+        "compare": lambda contest: compare(contest, _other(contest)),
     }
+
+
+def _other(contest: Contest) -> Contest:
+    """The run that `other=` names, as its own config says."""
+    if not contest.config.other:
+        raise ConfigError("compare needs other=NAME: usage: compare run=NAME other=NAME, names or folders of two runs")
+    return configured(contest.name, [], [f"run={contest.config.other}"], "compare")

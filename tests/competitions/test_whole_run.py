@@ -73,6 +73,16 @@ def test_the_metrics_name_each_member_the_blends_and_the_gain(finished: Datagran
         assert 0 <= metrics["results"]["mean"][part] <= 1
 
 
+def test_two_runs_are_compared_by_name(finished: Datagrand, copied: Datagrand, capsys: pytest.CaptureFixture) -> None:
+    copied.run("ensemble", "use=[bilstm_crf]")
+    words = ["datagrand_extraction", "compare", f"run={finished.output}"]
+    assert main([*words, f"other={copied.output}"]) == 0
+    first, second = (json.loads((kit.output / "metrics.json").read_text())["score"] for kit in (finished, copied))
+    said = capsys.readouterr().out
+    assert f"{second:.4f}  {copied.output}: bilstm_crf" in said and f"{first - second:+.4f}  the first over" in said
+    assert main(words) == 2 and "compare needs other=NAME" in capsys.readouterr().err
+
+
 def test_a_finished_run_holds_its_settings_and_nothing_that_needs_unpickling(finished: Datagrand) -> None:
     files = {str(path.relative_to(finished.output)) for path in finished.output.rglob("*") if path.is_file()}
     wanted = {"config.yaml", "environment.json", "metrics.json", "ensemble.json", "report.html", "log.txt",
