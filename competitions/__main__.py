@@ -31,6 +31,7 @@ Tricks, under members.MEMBER.training (common/training/tricks.py lists all of th
   optimizer.name=lamb       adafactor radam                  optimizer.lookahead=5     seeds.weights=1 seeds.order=2
 """
 
+import ast
 import errno
 import os
 import sys
@@ -51,11 +52,20 @@ def contests() -> dict[str, str]:
     return {file.parent.name: file.read_text(encoding="utf-8").splitlines()[0].strip('"') for file in files}
 
 
+def help_of(command: str) -> str:
+    """What there is to know about `new`, `pretrain` or a contest; about everything, where it is none of them."""
+    if command == "new":
+        return str(ast.get_docstring(ast.parse((HERE / "scaffold" / "new.py").read_text(encoding="utf-8"))))
+    listed = "".join(f"\n  {name:22} {about}" for name, about in contests().items())
+    text = f"{__doc__}\nContests:{listed}"
+    config = HERE / "config/pretrain.yaml" if command == "pretrain" else HERE / command / "config/default.yaml"
+    return f"{text}\n\n{config}:\n\n{config.read_text(encoding='utf-8')}" if config.is_file() else text
+
+
 def main(words: list[str]) -> int:
     """Runs one stage; returns the exit status: 0, or 2 when a person has something to mend."""
     if not words or {"-h", "--help"} & set(words):
-        listed = "".join(f"\n  {name:22} {about}" for name, about in contests().items())
-        print(f"{__doc__}\nContests:{listed}")
+        print(help_of(words[0] if words else ""))
         return 0
     try:
         from common.config import ConfigError, nearest

@@ -83,8 +83,9 @@ def _trials(contest: Contest, run: Run, rows: Rows) -> dict[str, str]:
     if disk > free:
         raise DataError(f"{free / 1e9:.1f} GB are free and this run needs about {disk / 1e9:.1f} GB", run.folder,
                         action="free space, choose another output_dir, or train fewer units")  # fmt: skip
+    training = f"about {spoken(total / workers)} of training with {workers} units side by side"
     return facts | {
-        "estimated time": f"about {spoken(total / workers)} with {workers} units side by side",
+        "estimated time": f"{training}; blending comes after it",
         "estimated disk": f"about {disk / 1e9:.1f} GB of {free / 1e9:.0f} GB free",
     }
 

@@ -1,4 +1,17 @@
-"""python -m competitions new NAME --task TASK [--from FILE]: a contest's folder that runs, from templates."""
+"""python -m competitions new NAME --task TASK [--from FILE]: a contest's folder that runs, from templates.
+
+  NAME         of the folder competitions/NAME: small letters, digits and _
+  --task TASK  classification  a text or a pair of texts to one class      multilabel  to any number of them
+               matching        two texts: do they match?                   nli         two texts to one of the classes
+               tagging         a token and its tag a line (CoNLL)          span        text with start, end and type
+               reading         a passage and questions to answers (SQuAD, CMRC)
+  --from FILE  a training file: its layout, columns, classes and lengths go into the config, its folder is data_dir,
+               and a test file beside it is found. Without it: sample files, and a config to fill in.
+
+Writes config, contest.py, data.py, train.sh, predict.sh, a test and made-up sample text; then
+  bash competitions/NAME/train.sh --config competitions/NAME/config/sample.yaml
+docs/new_contest.md goes from a file to a submission.
+"""
 
 import json
 import keyword

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from competitions.__main__ import STAGES, contests, main
+from competitions.scaffold.new import TASKS
 from tests.competitions.conftest import ROOT, Datagrand
 
 HEAVY = ("torch", "transformers", "datasets", "pandas", "numpy", "jieba", "gensim", "sklearn", "omegaconf")
@@ -37,6 +38,16 @@ def test_help_lists_every_contest_and_stage(words: list[str], capsys: pytest.Cap
         assert name in said and about in said
     for stage in STAGES:
         assert f"\n  {stage} " in said
+
+
+def test_help_of_a_contest_ends_with_its_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, key in ((["lcqmc", "--help"], "cross_encoder:"), (["pretrain", "-h"], "every_line:")):
+        assert main(words) == 0
+        said = capsys.readouterr().out
+        assert "Stages:" in said and key in said
+    assert main(["new", "--help"]) == 0
+    said = capsys.readouterr().out
+    assert "Stages:" not in said and all(f"{task} " in said for task in TASKS)
 
 
 def test_help_says_how_to_begin_a_contest_with_every_task(capsys: pytest.CaptureFixture[str]) -> None:
