@@ -13,7 +13,7 @@ from transformers.utils import logging
 
 from benchmarks.baselines import spans_of
 from benchmarks.tasks import Recipe, Task
-from common.members.neural import NeuralMember, trainer_class
+from common.members.neural import FeatureMember, NeuralMember, trainer_class
 from common.text.labels import LabelScheme
 from common.text.truncation import TruncationCount, encode_pairs, encode_texts
 from common.training.arguments import TrainingConfig, training_arguments
@@ -140,7 +140,7 @@ def dropout_of(encoder: str) -> dict[str, float]:
     return {field: DROPOUT for field in fields if hasattr(config, field)}
 
 
-class ClassifierMember(NeuralMember):
+class ClassifierMember(FeatureMember):
     """Texts in, probabilities of their classes out.
 
     classes: their names. pairs: two texts a row (source, target), or one (source).

@@ -84,7 +84,7 @@ def ensemble_row(quick: bool, mix: Mix) -> Row:
         member.model = member.build_model().to("cuda" if torch.cuda.is_available() else "cpu").eval()
         members.append(member)
     batches = [{name: value.to(members[0].model.device) for name, value in batch.items()}
-               for _, batch in members[0]._prepare(table)]  # fmt: skip
+               for _, batch in members[0].prepared(table)]  # fmt: skip
 
     def ensemble() -> None:
         shared = SharedText()

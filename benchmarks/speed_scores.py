@@ -98,7 +98,7 @@ def served_heads(data: Path, say: Callable[[str], None]) -> Iterator[Row]:
 
     for name, contest, member, held_out in fitted(data):
         head = member.model
-        batches = [batch for _, batch in member._prepare(held_out)]
+        batches = [batch for _, batch in member.prepared(held_out)]
         before, slow = judged(contest, member, held_out), seconds(member, batches)
         makers = {"int8": lambda head=head: quantized(head), "ONNX": lambda head=head, b=batches[0]: onnx_of(head, b),
                   "bf16": lambda head=head: head}  # fmt: skip

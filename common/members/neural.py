@@ -95,12 +95,12 @@ class NeuralMember(ABC):
         """Pads the features."""
 
     @abstractmethod
-    def forward(self, model: nn.Module, batch: dict[str, torch.Tensor]) -> list[Any]:
-        """One output for each feature of a batch, off the device."""
+    def prepared(self, rows: pd.DataFrame) -> Any:
+        """The text of rows as `scores_by` reads it, made once for as many models as share it."""
 
     @abstractmethod
-    def collect(self, outputs: list[Any], owners: np.ndarray, rows: pd.DataFrame) -> np.ndarray | list[np.ndarray]:
-        """Scores of the rows from the outputs of their features."""
+    def scores_by(self, model: nn.Module, rows: pd.DataFrame, text: Any) -> np.ndarray | list[np.ndarray]:
+        """A model's probabilities of rows, see Member. text: what `prepared` gave for them."""
 
     def fit(
         self, train: pd.DataFrame, held_out: pd.DataFrame, unlabelled: Iterable[Any], folder: Path
@@ -127,10 +127,10 @@ class NeuralMember(ABC):
         model = self.build_model()
         if self.training.layers:
             reinitialise(model, self.training.layers.reinitialise)
-        held_text = self._prepare(held_out)
+        held_text = self.prepared(held_out)
 
         def evaluate(model: nn.Module) -> dict[str, float]:
-            scores = self._scores(model, held_out, held_text)
+            scores = self.scores_by(model, held_out, held_text)
             return self.judge(held_out, Scores.of(held_out["id"].tolist(), scores))
 
         trainer = trainer_class(training)(model, training, arguments, table, collator, evaluate)
@@ -175,7 +175,7 @@ class NeuralMember(ABC):
     def scores(self, rows: pd.DataFrame) -> np.ndarray | list[np.ndarray]:
         """Probabilities of rows; see Member."""
         shared = self._shared or SharedText()
-        return self._scores(self.model, rows, shared.get(self.text_key(), lambda: self._prepare(rows)))
+        return self.scores_by(self.model, rows, shared.get(self.text_key(), lambda: self.prepared(rows)))
 
     def restore(self, folder: Path) -> "NeuralMember":
         """Loads what `fit` saved."""
@@ -184,11 +184,23 @@ class NeuralMember(ABC):
         self.model = self.load_model(folder / "model").to("cuda" if torch.cuda.is_available() else "cpu").eval()
         return self
 
-    def _prepare(self, rows: pd.DataFrame) -> PreparedText:
+
+class FeatureMember(NeuralMember):
+    """A member whose features go through the model batch by batch. A task says what becomes of the outputs."""
+
+    @abstractmethod
+    def forward(self, model: nn.Module, batch: dict[str, torch.Tensor]) -> list[Any]:
+        """One output for each feature of a batch, off the device."""
+
+    @abstractmethod
+    def collect(self, outputs: list[Any], owners: np.ndarray, rows: pd.DataFrame) -> np.ndarray | list[np.ndarray]:
+        """Scores of the rows from the outputs of their features."""
+
+    def prepared(self, rows: pd.DataFrame) -> PreparedText:
         table, owners = feature_table(rows, False, self.features, self.feature_key())
         return PreparedText(table, self.collator(), owners)
 
-    def _scores(self, model: nn.Module, rows: pd.DataFrame, text: PreparedText):
+    def scores_by(self, model: nn.Module, rows: pd.DataFrame, text: PreparedText) -> np.ndarray | list[np.ndarray]:
         outputs = predict_rows(model, text, self.forward, self.training.predict_precision or "fp32")
         return self.collect(outputs, text.owners, rows)
 

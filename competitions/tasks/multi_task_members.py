@@ -146,23 +146,17 @@ class MultiTaskMember(NeuralMember):
 
     # Scores: each task's rows by its own member, which sees the model as its head
 
-    def forward(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> list[Any]:
-        raise NotImplementedError("each task's own member does that")
-
-    def collect(self, outputs: list[Any], owners: np.ndarray, rows: pd.DataFrame) -> np.ndarray | list[np.ndarray]:
-        raise NotImplementedError("each task's own member does that")
-
-    def _prepare(self, rows: pd.DataFrame) -> dict[str, PreparedText]:
+    def prepared(self, rows: pd.DataFrame) -> dict[str, PreparedText]:
         own = {name: self.rows_of(rows, name)[1] for name in self.members}
-        return {name: self.members[name]._prepare(table) for name, table in own.items() if len(table)}
+        return {name: self.members[name].prepared(table) for name, table in own.items() if len(table)}
 
-    def _scores(self, model: torch.nn.Module, rows: pd.DataFrame, text: dict[str, PreparedText]) -> list[np.ndarray]:
+    def scores_by(self, model: torch.nn.Module, rows: pd.DataFrame, text: dict[str, PreparedText]) -> list[np.ndarray]:
         from models.multi_task import OneTask
 
         width, found = max(self.outputs.values()), [np.zeros((0, 0))] * len(rows)
         for name, prepared in text.items():
             places, own = self.rows_of(rows, name)
-            scores = self.members[name]._scores(OneTask(model, name), own, prepared)
+            scores = self.members[name].scores_by(OneTask(model, name), own, prepared)
             for place, values in zip(places, scores, strict=True):
                 found[place] = np.pad(values, ((0, 0), (0, width - values.shape[1])))
         return found

@@ -13,7 +13,7 @@ from datasets import Dataset
 from common.cache import of_texts, of_values
 from common.config import ConfigError, nearest
 from common.logs import log
-from common.members.neural import Judge, NeuralMember
+from common.members.neural import FeatureMember, Judge, NeuralMember
 from common.text.anonymised import anonymised_tokenizer
 from common.text.labels import LabelScheme
 from common.text.tokenization import WholeWordTokenizer
@@ -87,7 +87,7 @@ def check_recurrent_size(size: int) -> None:
         raise ConfigError(f"recurrent_size is {size}: it holds two directions, expected an even number, or 0 for none")
 
 
-class TaggerMember(NeuralMember):
+class TaggerMember(FeatureMember):
     """Words in, tag marginals out; a line that is too long goes in as overlapping windows.
 
     emissions: those behind the last scores, one (tokens, tags) array a row, where average=crf needs them; else None.

@@ -12,7 +12,7 @@ import torch
 from common.cache import of_texts, of_values
 from common.config import ConfigError, nearest
 from common.logs import log
-from common.members.neural import Judge, NeuralMember
+from common.members.neural import FeatureMember, Judge
 from common.text.ragged import lengths_of
 from common.text.shared_ngrams import shared_ngrams
 from common.text.truncation import STRATEGIES, TruncationCount, encode_pairs, encode_texts
@@ -68,7 +68,7 @@ class TextCollator(Collator):
         return batch
 
 
-class TextMember(NeuralMember):
+class TextMember(FeatureMember):
     """A member that reads the texts in `text_columns` of its rows.
 
     settings: see TextSettings. pairs: whether both texts of a row go into one sequence.

@@ -11,7 +11,7 @@ from datasets import Dataset
 from common.config import ConfigError, typed
 from common.ensembling.scores import Scores
 from common.files import read_json
-from common.members.neural import NeuralMember, last_whole_checkpoint
+from common.members.neural import FeatureMember, last_whole_checkpoint
 from common.training.arguments import TrainingConfig
 from models.taggers import Tagger
 from tests.common.training.tiny import COLLATOR, fast, feature_rows, tagger
@@ -21,7 +21,7 @@ class Killed(BaseException):
     """Ends a process as a kill would: nothing in between may catch it."""
 
 
-class TinyMember(NeuralMember):
+class TinyMember(FeatureMember):
     """Rows carry their features. die_after: evaluations after whose checkpoint the process ends; 0 for never.
 
     script: held-out scores by epoch, in place of the share of right tags.
