@@ -25,6 +25,8 @@ PLAIN = "plain"  # the row that all others are compared with
 GROUPS = ("adversarial", "loss", "noise", "averaging", "optimizer", "layers", "seeds")
 KIT = Path(__file__).parent.parent
 
+_warm: set[str] = set()  # tasks that this process has fitted before
+
 
 @dataclass
 class TaskConfig:
@@ -89,6 +91,10 @@ class AblationUnit(Unit):
 
         logging.set_verbosity_error()
         logging.disable_progress_bar()
+        # The first fit of a process pays for libraries, kernels and buffers, whatever its row.
+        if self.task not in _warm:
+            _warm.add(self.task)
+            self.measure()
         contest = self.contest()
         train, held_out = split(self.config, self.datasets, self.fold)
         member = contest.build_member(self.config.member, self.seed)

@@ -1,5 +1,6 @@
 """Prediction: tokens a second next to Trainer.predict, an ensemble next to its models alone, and one pair's latency."""
 
+import copy
 import tempfile
 import time
 from statistics import median
@@ -31,6 +32,7 @@ def prediction_rows(quick: bool, mix: Mix) -> list[Row]:
     table, owners = member.features(rows, labelled=False)
     tokens = sum(table["length"])
     model = member.build_model().eval()
+    other = copy.deepcopy(model)  # a Trainer in bf16 leaves its model in it
     auto = "bf16" if precision("auto")["bf16"] else "fp32"
     found = []
     with tempfile.TemporaryDirectory() as folder:
@@ -50,15 +52,15 @@ def prediction_rows(quick: bool, mix: Mix) -> list[Row]:
                 member.collect(predict_rows(model, text, member.forward, name), owners, rows)
 
             def theirs(arguments: Any = arguments, features: Any = features) -> None:
-                trainer = Trainer(model, arguments, member.collator())
+                trainer = Trainer(other, arguments, member.collator())
                 trainer.remove_callback(PrinterCallback)
                 trainer.predict(features)
 
             pairs = []
-            for own, other in in_turns(lambda ours=ours: timed(ours), lambda theirs=theirs: timed(theirs),
+            for own, peer in in_turns(lambda ours=ours: timed(ours), lambda theirs=theirs: timed(theirs),
                                        1 if quick else 5):  # fmt: skip
-                pairs.append((tokens / own, tokens / other))
-            model.float()
+                pairs.append((tokens / own, tokens / peer))
+            other.float()
             first, second = (median(side) for side in zip(*pairs, strict=True))
             share = first * flops_a_token(model, np.mean(table["length"]), False) / peak_flops(getattr(torch, {
                 "fp32": "float32", "bf16": "bfloat16"}[name]))  # fmt: skip
@@ -75,6 +77,7 @@ def ensemble_row(quick: bool, mix: Mix) -> Row:
     """Five models' scores, reading the text once, against the five models' own time on batches that are ready."""
     import torch
 
+    from common.training.fast_linear import fast_linears
     from common.training.prepared_text import SharedText
 
     table, members = mix.rows[: 20 if quick else 80], []
@@ -95,8 +98,9 @@ def ensemble_row(quick: bool, mix: Mix) -> Row:
     @torch.inference_mode()
     def alone() -> None:
         for member in members:
-            for batch in batches:
-                member.forward(member.model, batch)
+            with fast_linears(member.model):  # as the kit predicts: the difference is that of the text
+                for batch in batches:
+                    member.forward(member.model, batch)
 
     pairs = in_turns(lambda: timed(ensemble), lambda: timed(alone), 2 if quick else 5)
     ratios = [own / other for own, other in pairs]

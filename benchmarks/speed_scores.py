@@ -139,9 +139,11 @@ def seconds(member: Any, batches: list[dict[str, Any]]) -> float:
     """Processor seconds of scoring batches that are ready."""
     import torch
 
+    from common.training.fast_linear import fast_linears
+
     half = member.training.predict_precision == "bf16"
     begun = time.process_time()
-    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+    with torch.inference_mode(), fast_linears(member.model), torch.autocast("cpu", torch.bfloat16, enabled=half):
         for batch in batches:
             member.forward(member.model, batch)
     return time.process_time() - begun

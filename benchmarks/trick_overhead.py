@@ -79,6 +79,7 @@ def both_loops() -> list["Loop"]:
 
     from common.members.neural import trainer_class
     from common.training.arguments import TrainingConfig, training_arguments
+    from common.training.fast_dropout import use_fast_dropout
     from common.training.optimizers import build_optimizer, parameter_groups
     from models.encoders import encoder_from_config
     from models.matchers import CrossEncoder
@@ -96,6 +97,7 @@ def both_loops() -> list["Loop"]:
         arguments.eval_strategy = arguments.save_strategy = arguments.logging_strategy = "no"
         arguments.load_best_model_at_end = False
         if bare:
+            use_fast_dropout(model)  # as the other has it: a gain there would hide what tricks cost
             optimizer = build_optimizer(parameter_groups(model, config, model.part_of), config)
             trainer = Trainer(model, arguments, train_dataset=rows.remove_columns("length"), data_collator=collator,
                               optimizers=(optimizer, None))  # fmt: skip

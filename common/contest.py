@@ -52,8 +52,9 @@ class TeacherConfig:
 
     run: its folder; empty: none. share: of a training row's label, what is the teacher's distribution instead
     (distillation); 0: none, 1: all. pseudo: none, or hard or soft: rows without labels join the training, with the
-    teacher's prediction as their label, or its distribution. Members that learn from no distribution (lexical ones,
-    sparse CRF) take hard labels, and no share.
+    teacher's prediction as their label, or its distribution. A CRF keeps the likelihood of its labels, of a soft
+    pseudo-label the likeliest ones, and learns the teacher's marginals beside it. Members that learn from no
+    distribution (lexical ones, sparse CRF) take hard labels, and no share.
     rows: a file in the test format with such rows; empty: the test rows. confidence: the least probability of a row's
     label, of its least certain word. most: how many such rows, the surest; 0: all.
     """

@@ -139,7 +139,7 @@ class HillClimbing(Blend):
 
 @dataclass
 class Stacking(Blend):
-    """Logistic regression on the members' log-probabilities.
+    """Logistic regression on the members' log-odds.
 
     regularisation: C of scikit-learn, small is strong. units: at most this many units are fitted on, evenly spaced.
     """

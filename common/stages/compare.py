@@ -33,9 +33,8 @@ def compare(contest: Contest, other: Contest) -> dict[str, float]:
     result = {"score": first, "other": second, "gain": first - second}
     counts = [contest.counts(rows.train, gold, own) for own in predictions]
     if all(own is not None for own in counts):
-        resampled = bootstrap_scores(
-            np.stack(counts), contest.groups(rows.train), contest.config.ensemble.resamples or 2000
-        )
+        resamples = contest.config.ensemble.resamples or RESAMPLES
+        resampled = bootstrap_scores(np.stack(counts), contest.groups(rows.train), resamples)
         result |= dict(zip(("low", "high"), interval(resampled[0] - resampled[1]), strict=True))
     _log(contest, other, result)
     return result
