@@ -33,6 +33,7 @@ def measure(quick: bool) -> Iterator[Row]:
     from benchmarks.speed_crf import crf_rows, share_rows
     from benchmarks.speed_members import mixes
     from benchmarks.speed_prediction import ensemble_row, latency_rows, prediction_rows
+    from benchmarks.speed_pretraining import pretraining_rows
     from benchmarks.speed_process import memory_rows, start_rows
     from benchmarks.speed_text import text_rows
     from benchmarks.speed_training import training_rows
@@ -45,6 +46,7 @@ def measure(quick: bool) -> Iterator[Row]:
     for mix in found[: 2 if quick else 3]:
         yield from training_rows(quick, mix)
         yield from prediction_rows(quick, mix)
+    yield from pretraining_rows(quick)
     yield ensemble_row(quick, found[1])
     yield from latency_rows(quick)
     if not quick:
