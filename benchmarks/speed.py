@@ -65,7 +65,8 @@ def table_of(rows: list[Row], quick: bool) -> str:
     note += (
         "\n\nWhat stands in the way: in bf16 both sides multiply with the same kernels, so that prediction gains what "
         "padding costs the other side and no more, 1 / (1 - its share); in fp32 on AMD the kit's linear layers are "
-        "oneDNN's. Wall times also tell of other work on the machine."
+        "oneDNN's. DataGrand's longest lines are ten times the median: batches of so many rows pad them, batches of so "
+        "many tokens (training.batch_tokens) do not. Wall times also tell of other work on the machine."
     )
     about = f"`{asked}`, one thread unless a row says otherwise; processor time. {circumstances()}"
     return f"## Speed\n{about}\n\n{HEAD}\n" + "\n".join(row.line() for row in rows) + f"\n\n{note}"
