@@ -141,8 +141,8 @@ class NoiseConfig:
 class AveragingConfig:
     """Scores and saved weights are those of an average over training. See common/training/averaging.py.
 
-    kind: ema (moving average by `decay` a step) or swa (the mean of the `last` snapshots). every: steps between
-    snapshots, 0 for one an epoch.
+    kind: ema (moving average by `decay` a step) or swa (the mean of the `last` snapshots of the planned steps, so that
+    patience has to be 0). every: steps between snapshots, 0 for one an epoch.
     """
 
     kind: str = "ema"
