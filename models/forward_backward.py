@@ -153,20 +153,27 @@ def _scaled(both: Tensor, ends: Tensor, step: Tensor, mirror: Tensor, inside: Te
 def _logarithmic(
     both: Tensor, ends: Tensor, step: Tensor, mirror: Tensor, inside: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The same in log space: several times slower, for scores of any size."""
-    rows = [both[0] + ends[:, None]]
-    for factor in both[1:].unbind(0):
-        rows.append(torch.logsumexp(rows[-1][..., None] + step[:, None], dim=2) + factor)
-    table = torch.stack(rows)
-    forward, backward = table[:, 0], table[:, 1].gather(0, mirror)
+    """The same in log space: several times slower, for scores of any size.
+
+    What a step makes of pairs of tags, at most (2, batch, tags, tags), is gone before the next one's is made.
+    """
+    arrivals = [ends[:, None].expand_as(both[0])]
+    for factor in both[:-1].unbind(0):
+        here = arrivals[-1] + factor
+        arrivals.append(torch.logsumexp(here[..., None] + step[:, None], dim=2))
+    arrivals = torch.stack(arrivals)
+    arriving, forward = arrivals[:, 0], arrivals[:, 0] + both[:, 0]
+    backward = (arrivals[:, 1] + both[:, 1]).gather(0, mirror)
     last = (inside.sum(0) - 1)[None, :, None].expand(1, *forward.shape[1:])
     partition = torch.logsumexp(forward.gather(0, last)[0] + ends[1], dim=-1)
-    moves = forward[:-1, :, :, None] + step[0]
-    arriving = torch.cat([ends[0].expand(1, *forward.shape[1:]), torch.logsumexp(moves, dim=2)])
-    marginals = torch.softmax(arriving + backward, dim=-1).masked_fill(~inside[..., None], 0.0)
-    joint = torch.softmax((moves + backward[1:, :, None, :]).flatten(2), dim=-1)
-    pairs = joint.masked_fill(~inside[1:, :, None], 0.0).sum(0)
-    return partition, marginals, pairs.view(-1, *step.shape[1:])
+    joint = arriving + backward
+    marginals = torch.softmax(joint, dim=-1).masked_fill(~inside[..., None], 0.0)
+    # Every step's own total (the partition, but for rounding); infinite beyond a sequence's end: no pair counts there.
+    totals = torch.logsumexp(joint, dim=-1, keepdim=True).masked_fill(~inside[..., None], torch.inf)
+    pairs = both.new_zeros(both.shape[2], *step.shape[1:])
+    for here, onward in zip(forward[:-1].unbind(0), (backward - totals)[1:].unbind(0), strict=True):
+        pairs += (here[:, :, None] + step[0]).add_(onward[:, None, :]).exp_()
+    return partition, marginals, pairs
 
 
 def viterbi(emissions: Tensor, start: Tensor, transitions: Tensor, end: Tensor, inside: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ class TrainingConfig:
     max_grad_norm: clip to this norm, 0 never. precision: auto (bf16 where GPU or CPU compute in it, else fp16 on a
     GPU), fp32, bf16 or fp16.
     keep: best (the epoch with the best held-out metric) or last. patience: epochs without gain before stopping, 0
-    never.
+    never, as averaging.kind=swa needs it.
     batch_tokens: instead of batch_size, the padded tokens of a batch, so that batches of short rows hold more of them.
     group_by_length: batches of rows of like length. gradient_checkpointing: less memory for more time.
     max_steps: stop after this many steps (0 leaves it to epochs).
@@ -90,6 +90,11 @@ class TrainingConfig:
         for key in ("epochs", "batch_size", "accumulation"):
             if getattr(self, key) <= 0:
                 raise ConfigError(f"training.{key} is {getattr(self, key)}: expected a number above 0")
+        if self.patience > 0 and self.averaging is not None and self.averaging.kind == "swa":
+            # Its snapshots are the last of the planned steps: a run that stops before them would have no average.
+            raise ConfigError(f"training.patience is {self.patience} and training.averaging.kind is 'swa', whose "
+                              "snapshots are of the end of training, which patience may cut off: expected patience=0, "
+                              "or averaging.kind=ema")  # fmt: skip
 
     @property
     def uses_tricks(self) -> bool:

@@ -94,7 +94,7 @@ def focal(log_p: Tensor, targets: Tensor, gamma: float) -> Tensor:
 
     log_p, targets (..., classes). Returns (...). Source: Lin et al. 2017, equation 4.
     """
-    return -(targets * (1 - log_p.exp()).clamp(min=0).pow(gamma) * log_p).sum(-1)
+    return -(targets * _power(1 - log_p.exp(), gamma) * log_p).sum(-1)
 
 
 def dice(log_p: Tensor, targets: Tensor, alpha: float, smooth: float) -> Tensor:
@@ -103,8 +103,19 @@ def dice(log_p: Tensor, targets: Tensor, alpha: float, smooth: float) -> Tensor:
     log_p, targets (..., classes). Returns (...). Source: Li et al. 2020, equation 11.
     """
     p = log_p.exp()
-    q = (1 - p).clamp(min=0).pow(alpha) * p
+    q = _power(1 - p, alpha) * p
     return (1 - (2 * q * targets + smooth) / (q + targets + smooth)).mean(-1)
+
+
+def _power(rest: Tensor, exponent: float) -> Tensor:
+    """rest^exponent, 0 below 0, with a finite gradient everywhere."""
+    rest = rest.clamp(min=0)
+    if not 0 < exponent < 1:
+        return rest.pow(exponent)
+    # Where a probability rounds to 1 the slope of the root is infinite, and infinity times 0 would make every weight
+    # NaN. By the logits, which are what is learned, the slope falls to 0 there.
+    some = rest > 0
+    return torch.where(some, torch.where(some, rest, 1.0).pow(exponent), 0.0)
 
 
 def divergence(log_p: Tensor, log_q: Tensor) -> Tensor:

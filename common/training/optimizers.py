@@ -64,6 +64,10 @@ def build_optimizer(groups: list[dict[str, Any]], config: TrainingConfig) -> tor
 
     Adafactor takes the given learning rates as they are, without its own schedule or scaling by weights, and has no
     first moment. RAdam steps along the first moment while its variance is not known, as in the paper's algorithm 2.
+    Where they are not as published: Adafactor's second moment decays by 1 - t^-0.8, but never by more than betas[1];
+    RAdam's variance counts as known from a length of 5 on, where the paper has it above 4 (a step earlier at 0.999),
+    and its epsilon is added before the second moment's correction; both have AdamW's weight decay, which their papers'
+    algorithms have not.
     Sources: Loshchilov and Hutter 2019 (AdamW); Shazeer and Stern 2018 (Adafactor); You et al. 2020 (LAMB); Liu et al.
     2020 (RAdam); Zhang et al. 2019 (Lookahead, algorithm 1).
     """

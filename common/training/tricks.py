@@ -41,9 +41,13 @@ class AdversarialConfig:
     (sharpness-aware minimisation: only the gradient at the moved weights is used).
     target: what is moved. word_embeddings (their table), embedding_output (what it gives for a batch, row by row: as in
     the papers of fgm, pgd, freelb and vat), or part of a parameter's name. Empty: the kind's own.
-    epsilon: how far, an l2 norm (awp: share of each weight's norm; sam: rho). 0: the kind's own. step_size: of a step,
-    0: epsilon over the steps, or epsilon for one. steps: ascents. start: share of training before the first attack.
-    weight: of the adversarial loss. init: norm of freelb's and vat's random first offset.
+    epsilon: how far, an l2 norm (awp: share of each weight's norm; sam: rho). 0: the kind's own. step_size: how far one
+    ascent goes, in the units of epsilon; 0: epsilon for one step, 1.5 * epsilon / steps for more. vat has none: its
+    ascents only look for the way, and epsilon is how far it goes.
+    steps: ascents (freelb: points whose gradients are used, with an ascent between two of them).
+    start: share of training before the first attack. weight: of the adversarial loss.
+    init: of the random first offset, an l2 norm: vat's has this norm; freelb's, whose entries are uniform in
+    -init / sqrt(entries) to init / sqrt(entries), at most this one (about init / sqrt(3)).
     normalise: vat moves embeddings that are scaled to unit variance (SiFT), or the raw ones.
     """
 
@@ -137,8 +141,8 @@ class NoiseConfig:
 class AveragingConfig:
     """Scores and saved weights are those of an average over training. See common/training/averaging.py.
 
-    kind: ema (moving average by `decay` a step) or swa (the mean of the `last` snapshots). every: steps between
-    snapshots, 0 for one an epoch.
+    kind: ema (moving average by `decay` a step) or swa (the mean of the `last` snapshots of the planned steps, so that
+    patience has to be 0). every: steps between snapshots, 0 for one an epoch.
     """
 
     kind: str = "ema"

@@ -8,6 +8,7 @@ import torch
 
 from models.classifiers import KINDS, ChoiceClassifier, Classifier, OrderedThresholds
 from models.encoders import load_encoder
+from tests.models.dropout_samples import dropped_by
 
 CLASSES = ["low", "middle", "high", "highest"]
 LABELS = {
@@ -41,9 +42,9 @@ def sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x))
 
 
-def by_hand(model: Classifier, batch: dict) -> list[list[float]]:
-    """Probabilities of each row's classes, in plain Python from the pooled features."""
-    rows = model.pool(batch["input_ids"], batch["attention_mask"], None).tolist()
+def by_hand(model: Classifier, pooled: torch.Tensor) -> list[list[float]]:
+    """Probabilities of each row's classes, in plain Python from the pooled features (batch, size)."""
+    rows = pooled.tolist()
     weight, result = model.classifier.weight.tolist(), []
     for features in rows:
         scores = [sum(w * x for w, x in zip(line, features, strict=True)) for line in weight]
@@ -72,13 +73,20 @@ def loss_by_hand(kind: str, chances: list[list[float]], labels: torch.Tensor) ->
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_probabilities_and_loss_are_those_of_the_formula(encoder, kind: str, texts: dict) -> None:
-    model = classifier(encoder, kind, dropout=0.0, multi_sample_dropout=3, pooling="mean")
-    chances = by_hand(model, texts)
+    model = classifier(encoder, kind, dropout=0.3, multi_sample_dropout=3, pooling="mean")
+    pooled = model.pool(texts["input_ids"], texts["attention_mask"], None)
+    chances = by_hand(model, pooled)
     torch.testing.assert_close(model.probabilities(**texts), torch.tensor(chances), atol=1e-6, rtol=1e-4)
+    assert model(**texts, labels=LABELS[kind]).loss.item() == pytest.approx(
+        loss_by_hand(kind, chances, LABELS[kind]), rel=1e-4
+    )
     model.train()
     model.encoder.eval()
-    loss = model(**texts, labels=LABELS[kind]).loss
-    assert loss.item() == pytest.approx(loss_by_hand(kind, chances, LABELS[kind]), rel=1e-4)
+    with dropped_by(model) as samples:
+        loss = model(**texts, labels=LABELS[kind]).loss
+    losses = [loss_by_hand(kind, by_hand(model, sample), LABELS[kind]) for sample in samples]
+    assert max(losses) - min(losses) > 1e-3
+    assert loss.item() == pytest.approx(sum(losses) / 3, rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["single_label", "ordinal"])
@@ -161,6 +169,24 @@ def test_choices_are_scored_one_by_one_and_padding_is_never_chosen(encoder, pool
     assert model(**batch, labels=labels).loss.item() == pytest.approx(total, rel=1e-4)
     certain = torch.nn.functional.one_hot(labels, 3).float()
     assert model(**batch, labels=certain).loss.item() == pytest.approx(total, rel=1e-4)
+
+
+def test_the_loss_of_choices_averages_over_dropout_samples(encoder, texts: dict) -> None:
+    torch.manual_seed(0)
+    model = spread(ChoiceClassifier.from_encoder(encoder, pooling="mean", dropout=0.3, multi_sample_dropout=3))
+    model.train()
+    encoder.eval()
+    batch, labels, losses = choices(texts), [2, 0, 2], []
+    with dropped_by(model) as samples:
+        loss = model(**batch, labels=torch.tensor(labels)).loss
+    present = batch["attention_mask"].any(-1).nonzero().tolist()
+    for sample in samples:
+        scores = dict(zip(map(tuple, present), model.classifier(sample)[:, 0].tolist(), strict=True))
+        rows = [{place: math.exp(s) for (row, place), s in scores.items() if row == own} for own in range(3)]
+        pairs = zip(rows, labels, strict=True)
+        losses.append(-sum(math.log(row[label] / sum(row.values())) for row, label in pairs) / 3)
+    assert max(losses) - min(losses) > 1e-3
+    assert loss.item() == pytest.approx(sum(losses) / 3, rel=1e-4)
 
 
 def test_a_choice_classifier_learns_with_every_part_and_comes_back(encoder, texts: dict, tmp_path) -> None:

@@ -154,18 +154,23 @@ def test_compiled_recursions_are_the_plain_ones(tags: int, recursions: str, monk
         torch.testing.assert_close(compiled, plain, atol=1e-5, rtol=1e-5)
 
 
-def test_two_thousand_tags_in_bfloat16_have_the_gradients_of_single_precision() -> None:
-    _, own = twins(2000)
+def test_two_thousand_tags_in_bfloat16_are_torchcrfs_in_double_precision() -> None:
+    reference, own = twins(2000)
     emissions, gold, mask = batch(size=2, length=4, tags=2000)
     half = emissions.bfloat16()
-    gradients = []
-    for inputs in (half, half.float()):
+    results = []
+    for crf, inputs in ((reference.double(), half.double()), (own, half.clone())):
         inputs.requires_grad_()
-        own.zero_grad()
-        own(inputs, gold, mask).backward()
-        gradients.append([inputs.grad.float(), own.transitions.grad.clone()])
-    torch.testing.assert_close(gradients[0][0], gradients[1][0], atol=1e-6, rtol=1e-2)
-    torch.testing.assert_close(gradients[0][1], gradients[1][1])
+        loss = crf(inputs, gold, mask)
+        loss.backward()
+        results.append([loss.detach(), inputs.grad, *(parameter.grad for parameter in crf.parameters())])
+    (loss, by_emission, *expected), (own_loss, own_by_emission, *found) = results
+    assert own_loss.dtype == torch.float32 and own_by_emission.dtype == torch.bfloat16
+    torch.testing.assert_close(own_loss.double(), loss, atol=0.0, rtol=1e-6)
+    # bfloat16 has eight bits: its gradient is right to half of the last of them.
+    torch.testing.assert_close(own_by_emission.double(), by_emission, atol=1e-9, rtol=2**-8)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours.double(), theirs, atol=1e-7, rtol=1e-5)
 
 
 def test_without_numba_the_plain_recursions_take_over(monkeypatch: pytest.MonkeyPatch) -> None:

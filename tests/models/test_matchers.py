@@ -7,6 +7,7 @@ from models.conditional_layer_norm import ConditionalLayerNorm
 from models.encoders import load_encoder
 from models.matchers import TASK_HANDLINGS, BiEncoder, CrossEncoder, Matcher
 from models.pooling import KINDS
+from tests.models.dropout_samples import dropped_by
 
 TASK = torch.tensor([0, 2, 1])
 LABELS = torch.tensor([1, 0, 1])
@@ -94,15 +95,18 @@ def test_a_bi_encoder_reads_both_vectors_their_distance_and_product(encoder, tex
 @pytest.mark.parametrize("handling", TASK_HANDLINGS)
 @pytest.mark.parametrize("kind", [CrossEncoder, BiEncoder])
 def test_the_loss_is_mean_binary_cross_entropy_over_dropout_samples(encoder, kind, handling, texts: dict) -> None:
-    model, batch = (
-        matcher(kind, encoder, task_handling=handling, dropout=0.0, multi_sample_dropout=3),
-        pairs(kind, texts),
-    )
-    chance = model.probabilities(**batch)
-    expected = -torch.stack([chance[0], 1 - chance[1], chance[2]]).log().mean()
-    model.train()
+    model = matcher(kind, encoder, task_handling=handling, dropout=0.3, multi_sample_dropout=3).train()
+    torch.nn.init.normal_(model.classifier.weight, std=0.5)
     model.encoder.eval()
-    torch.testing.assert_close(model(**batch, labels=LABELS).loss, expected)
+    with dropped_by(model) as samples:
+        output = model(**pairs(kind, texts), labels=LABELS)
+    tasks = TASK.tolist() if model.classifier.out_features > 1 else [0] * 3
+    logits = torch.stack([model.classifier(sample)[range(3), tasks] for sample in samples])
+    chances = logits.sigmoid()
+    losses = -torch.stack([chances[:, 0], 1 - chances[:, 1], chances[:, 2]]).log().mean(0)
+    assert losses.max() - losses.min() > 1e-3
+    torch.testing.assert_close(output.loss, losses.mean(), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(output.logits, logits.mean(0), atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("handling", TASK_HANDLINGS)

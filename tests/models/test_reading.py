@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from models.encoders import load_encoder
 from models.reading import Reader, best_answers
+from tests.models.dropout_samples import dropped_by
 
 # Passages: tokens 4 to 7, 3, and 3 to 5 of texts of 9, 5 and 7 tokens. The second question has no answer.
 PASSAGES = torch.tensor([[0, 0, 0, 0, 1, 1, 1, 1, 0], [0, 0, 0, 1, 0, 0, 0, 0, 0], [0, 0, 0, 1, 1, 1, 0, 0, 0]])
@@ -41,16 +42,27 @@ def test_it_learns_three_answers_by_heart_and_comes_back(encoder, questions: dic
 
 
 def test_the_loss_is_the_mean_of_two_cross_entropies_over_passage_and_null(encoder, questions: dict) -> None:
-    model = model_of(encoder, multi_sample_dropout=2, dropout=0.0)
-    logits, expected = model(**questions).logits.double(), 0.0
-    for row, side in itertools.product(range(3), range(2)):
-        places = [0, *PASSAGES[row].nonzero()[:, 0].tolist()]
-        label = (LABELS["start_labels"], LABELS["end_labels"])[side][row].item()
-        expected += F.cross_entropy(logits[row, places, side], torch.tensor(places.index(label))).item() / 6
-    for training in (False, True):
-        model.train(training)
-        model.encoder.eval()
-        assert model(**questions, **LABELS).loss.item() == pytest.approx(expected, rel=1e-5)
+    model = model_of(encoder, multi_sample_dropout=3, dropout=0.3)
+
+    def by_hand(logits: torch.Tensor) -> float:
+        expected = 0.0
+        for row, side in itertools.product(range(3), range(2)):
+            places = [0, *PASSAGES[row].nonzero()[:, 0].tolist()]
+            label = (LABELS["start_labels"], LABELS["end_labels"])[side][row].item()
+            chosen = logits[row, places, side].double()
+            expected += F.cross_entropy(chosen, torch.tensor(places.index(label))).item() / 6
+        return expected
+
+    output = model(**questions, **LABELS)
+    assert output.loss.item() == pytest.approx(by_hand(output.logits), rel=1e-5)
+    model.train()
+    model.encoder.eval()
+    with dropped_by(model) as samples:
+        loss = model(**questions, **LABELS).loss
+    losses = [by_hand(model.classifier(sample)) for sample in samples]
+    assert max(losses) - min(losses) > 1e-4
+    assert loss.item() == pytest.approx(sum(losses) / 3, rel=1e-5)
+    model.eval()
     # A row without a label takes no part.
     ignored = {name: value.clone() for name, value in LABELS.items()}
     ignored["start_labels"][1] = ignored["end_labels"][1] = -100

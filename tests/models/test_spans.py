@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from common.text.labels import LabelScheme
 from models.encoders import load_encoder
 from models.spans import SpanPointerTagger, decode_spans, pointer_tag_probabilities
+from tests.models.dropout_samples import dropped_by
 
 # Words of the three texts that carry a start, an end: (row, word, type).
 STARTS, ENDS = [(0, 0, 0), (0, 1, 1), (0, 3, 0), (2, 0, 1)], [(0, 2, 0), (0, 1, 1), (0, 4, 0), (2, 3, 1)]
@@ -59,22 +60,32 @@ def test_it_learns_three_sentences_by_heart_and_comes_back(encoder, activation: 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_the_loss_is_the_mean_over_rows_of_a_sum_over_words(encoder, activation: str, tagged: dict) -> None:
-    model = model_of(encoder, activation=activation, multi_sample_dropout=2, dropout=0.0, positive_weight=1.0)
-    logits = model(**tagged).logits
-    expected = 0.0
-    for pointer, targets in enumerate((labels(STARTS), labels(ENDS))):
-        kept = targets[..., 0] >= 0
-        chosen, target = logits[:, :, pointer][kept], targets[kept]
-        if activation == "sigmoid":
-            expected += F.binary_cross_entropy_with_logits(chosen, target.float(), reduction="sum") / len(targets)
-        else:
-            classes = torch.where(target.any(-1), target.argmax(-1) + 1, 0)
-            expected += F.cross_entropy(F.pad(chosen, (1, 0)), classes, reduction="sum") / len(targets)
-    for training in (False, True):
-        model.train(training)
-        model.encoder.eval()
-        loss = model(**tagged, start_labels=labels(STARTS), end_labels=labels(ENDS)).loss
-        torch.testing.assert_close(loss, expected)
+    model = model_of(encoder, activation=activation, multi_sample_dropout=3, dropout=0.3, positive_weight=1.0)
+
+    def by_hand(logits: torch.Tensor) -> torch.Tensor:
+        expected = 0.0
+        for pointer, targets in enumerate((labels(STARTS), labels(ENDS))):
+            kept = targets[..., 0] >= 0
+            chosen, target = logits[:, :, pointer][kept], targets[kept]
+            if activation == "sigmoid":
+                expected += F.binary_cross_entropy_with_logits(chosen, target.float(), reduction="sum") / len(targets)
+            else:
+                classes = torch.where(target.any(-1), target.argmax(-1) + 1, 0)
+                expected += F.cross_entropy(F.pad(chosen, (1, 0)), classes, reduction="sum") / len(targets)
+        return expected
+
+    marks = {"start_labels": labels(STARTS), "end_labels": labels(ENDS)}
+    output = model(**tagged, **marks)
+    torch.testing.assert_close(output.loss, by_hand(output.logits))
+    model.train()
+    model.encoder.eval()
+    with dropped_by(model) as samples:
+        output = model(**tagged, **marks)
+    logits = [model.classifier(sample).unflatten(-1, (2, 2)) for sample in samples]
+    losses = torch.stack([by_hand(each) for each in logits])
+    assert losses.max() - losses.min() > 1e-3
+    torch.testing.assert_close(output.loss, losses.mean())
+    torch.testing.assert_close(output.logits, torch.stack(logits).mean(0), atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

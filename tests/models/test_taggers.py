@@ -4,12 +4,14 @@ from itertools import pairwise
 
 import pytest
 import torch
+import torchcrf
 from torch.nn import functional as F
 
 from common.text.labels import LabelScheme
 from models.encoders import encoder_from_config, load_encoder
 from models.heads import MultiSampleDropout
 from models.taggers import Tagger, gather_words
+from tests.models.dropout_samples import dropped_by
 
 LABELS = torch.tensor([[0, 1, 2, 0, 3, 4], [3, 0, -100, -100, -100, -100], [0, 0, 1, 2, -100, -100]])
 KINDS = [
@@ -181,11 +183,27 @@ def test_dropout_samples_differ_in_training_and_are_one_in_evaluation() -> None:
     assert torch.equal(dropout.eval()(torch.ones(2, 50)), torch.ones(1, 2, 50))
 
 
-def test_the_loss_averages_over_dropout_samples(encoder, tagged: dict) -> None:
-    for head in ("crf", "softmax"):
-        plain, sampled = (tagger(encoder, head=head, multi_sample_dropout=n, dropout=0.0).train() for n in (1, 3))
-        encoder.eval()
-        torch.testing.assert_close(sampled(**tagged, labels=LABELS).loss, plain(**tagged, labels=LABELS).loss)
+@pytest.mark.parametrize("head", ["crf", "softmax"])
+def test_the_loss_averages_over_dropout_samples(encoder, head: str, tagged: dict) -> None:
+    model = tagger(encoder, head=head, multi_sample_dropout=3, dropout=0.3).train()
+    encoder.eval()
+    with dropped_by(model) as samples:
+        output = model(**tagged, labels=LABELS)
+    losses, emissions = [], [model.classifier(sample) for sample in samples]
+    for scores in emissions:
+        if head == "softmax":
+            losses.append(F.cross_entropy(scores.flatten(0, 1), LABELS.flatten(), reduction="sum") / len(LABELS))
+            continue
+        reference = torchcrf.CRF(len(model.scheme.tags), batch_first=True)
+        for name, value in reference.named_parameters():
+            # torchcrf forbids nothing; such a score is never taken either.
+            allowed = getattr(model.crf, name.replace("_transitions", "") + "_allowed")
+            value.data = model.crf.get_parameter(name).detach().masked_fill(~allowed, -1e4)
+        mask = LABELS >= 0
+        losses.append(-reference(scores, LABELS.clamp(min=0), mask) / len(LABELS))
+    assert (losses[0] - losses[1]).abs() > 1e-4 and (losses[1] - losses[2]).abs() > 1e-4
+    torch.testing.assert_close(output.loss, torch.stack(losses).mean(), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(output.logits, torch.stack(emissions).mean(0), atol=1e-6, rtol=1e-5)
 
 
 def test_probabilities_use_no_dropout_and_leave_training_on(encoder, tagged: dict) -> None:

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from models.encoders import load_encoder
 from models.word_pairs import FIRST_TYPE, NEXT, WordPairTagger, _distance_classes, decode_word_pairs, word_pairs
+from tests.models.dropout_samples import dropped_by
 
 # Words and type of entities in rows of 6, 2 and 4 words: with a gap, nested, of one word.
 ENTITIES = [[((0, 1, 2), 0), ((0, 1, 4), 0), ((5,), 1)], [], [((0, 1, 2, 3), 0), ((1, 2), 1)]]
@@ -65,18 +66,28 @@ def test_every_way_from_head_to_tail_is_an_entity() -> None:
 
 
 def test_the_loss_is_the_mean_over_the_rows_own_pairs(encoder, tagged: dict) -> None:
-    model = model_of(encoder, multi_sample_dropout=2, dropout=0.0)
-    logits, expected = model(**tagged).logits, 0.0
-    for row, words in enumerate((6, 2, 4)):
-        targets = torch.zeros(6, 6, dtype=torch.long)
-        for one, two, kind in PAIRS[row]:
-            targets[one, two] = kind
-        own = logits[row, :words, :words]
-        expected += F.cross_entropy(own.flatten(0, 1), targets[:words, :words].flatten()) / 3
-    for training in (False, True):
-        model.train(training)
-        model.encoder.eval()
-        torch.testing.assert_close(model(**tagged, pair_labels=LABELS).loss, expected)
+    model = model_of(encoder, multi_sample_dropout=3, dropout=0.3)
+
+    def by_hand(logits: torch.Tensor) -> torch.Tensor:
+        expected = 0.0
+        for row, words in enumerate((6, 2, 4)):
+            targets = torch.zeros(6, 6, dtype=torch.long)
+            for one, two, kind in PAIRS[row]:
+                targets[one, two] = kind
+            own = logits[row, :words, :words]
+            expected += F.cross_entropy(own.flatten(0, 1), targets[:words, :words].flatten()) / 3
+        return expected
+
+    output = model(**tagged, pair_labels=LABELS)
+    torch.testing.assert_close(output.loss, by_hand(output.logits))
+    model.train()
+    model.encoder.eval()
+    with dropped_by(model) as samples:
+        loss = model(**tagged, pair_labels=LABELS).loss
+    inside = tagged["word_positions"] >= 0
+    losses = [by_hand(model._grid(sample, inside[:, :, None] & inside[:, None, :])) for sample in samples]
+    assert max(losses) - min(losses) > 1e-5
+    torch.testing.assert_close(loss, torch.stack(losses).mean())
 
 
 def test_each_text_is_read_the_same_alone_and_in_a_batch(encoder, tagged: dict) -> None:

@@ -270,3 +270,17 @@ def test_a_target_that_matches_nothing_names_the_nearest(target, hint):
 def test_settings_that_mean_nothing_are_refused(settings):
     with pytest.raises(ConfigError, match=r"training\.adversarial"):
         AdversarialConfig(**settings)
+
+
+def test_a_step_size_of_its_own_reaches_the_bound_in_one_step_and_beyond_it_in_several():
+    assert AdversarialConfig("fgm", epsilon=0.6).step_size == 0.6
+    assert AdversarialConfig("pgd", epsilon=0.6, steps=3).step_size == pytest.approx(1.5 * 0.6 / 3)
+    assert AdversarialConfig("pgd", epsilon=0.6, steps=3, step_size=0.1).step_size == 0.1
+
+
+def test_a_step_size_is_nothing_to_vat():
+    found, toy = [], Toy()
+    for size in (0.01, 5.0):
+        torch.manual_seed(4)
+        found.append(attacked(toy, kind="vat", steps=2, step_size=size)[1].seen[-1]["loss"])
+    assert found[0] == found[1]

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from common.config import ConfigError
+from common.config import ConfigError, typed
 from common.training.arguments import TrainingConfig, precision, training_arguments
+from common.training.tricks import AveragingConfig
 
 
 def test_settings_arrive(tmp_path):
@@ -59,3 +60,17 @@ def test_auto_precision_on_a_gpu_is_half(monkeypatch, bf16, expected):
 def test_counts_are_above_zero(name):
     with pytest.raises(ConfigError, match=f"training.{name} is 0: expected a number above 0"):
         TrainingConfig(**{name: 0})
+
+
+def test_swa_is_refused_beside_patience_which_could_stop_before_its_first_snapshot():
+    swa, ema = AveragingConfig("swa"), AveragingConfig("ema")
+    with pytest.raises(
+        ConfigError, match=r"training\.patience is 2 and training\.averaging\.kind is 'swa'.*patience=0"
+    ):
+        TrainingConfig(patience=2, averaging=swa)
+    assert TrainingConfig(averaging=swa).averaging is swa and TrainingConfig(patience=2, averaging=ema).patience == 2
+
+
+def test_swa_is_refused_beside_patience_in_a_file_of_settings_too():
+    with pytest.raises(ConfigError, match="expected patience=0"):
+        typed(TrainingConfig, {"patience": 1, "averaging": {"kind": "swa"}}, "members.m.training")

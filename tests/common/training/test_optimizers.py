@@ -134,7 +134,7 @@ def test_radam_has_no_adaptive_rate_in_its_first_steps_and_is_torchs():
     assert torch.allclose(descend(20, name="radam"), weight.detach(), atol=1e-6)
 
 
-def test_adafactor_takes_the_given_rate_and_clips_its_update():
+def test_adafactor_takes_the_given_rate_as_it_is():
     # At the first step the factored second moment of one row is its square: the update is the gradient's sign.
     assert torch.allclose(START - descend(1, name="adafactor"), 0.1 * START.sign(), atol=1e-6)
 
