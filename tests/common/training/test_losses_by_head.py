@@ -68,8 +68,10 @@ def test_a_head_without_distributions_says_before_it_trains_what_it_takes(name):
     head = SCALAR[name][0]()
     for refused in ({"kind": "focal"}, {"label_smoothing": 0.1}, {"class_weights": [1.0]}, {"r_drop": 1.0},
                     {"contrastive": 0.1}, {"mixup": 0.4}):  # fmt: skip
-        with pytest.raises(ConfigError, match=rf"{type(head).__name__} does not take training[.]loss[.]{next(iter(refused))}"
-                                              ": of training.loss it takes flooding, gradient_penalty;"):  # fmt: skip
+        said = (
+            rf"{type(head).__name__} does not take training[.]loss[.]{next(iter(refused))}: of training[.]loss it takes"
+        )
+        with pytest.raises(ConfigError, match=said + " flooding, gradient_penalty;"):
             Objective(head, LossConfig(**refused))
     with pytest.raises(
         ConfigError, match=r"does not take training[.]loss[.]r_drop, training[.]adversarial[.]kind=vat:"

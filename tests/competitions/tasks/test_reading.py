@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from common.ensembling.scores import Scores
+from common.evaluation.bootstrap import bootstrap_scores, f1_from_counts
 from common.files import DataError, read_json
 from common.training.arguments import TrainingConfig
 from competitions.tasks.reading import ReadingConfig, ReadingContest
@@ -79,6 +80,22 @@ def test_answers_are_decoded_and_a_question_without_one_needs_a_threshold():
     assert found[1::2] == [""] * 4 and found[::2] == every[::2]
     assert own.score(rows, own.gold(rows), found)["score"] == 1.0
     assert own.fit_decision(rows[::2].reset_index(drop=True), scores.take(np.arange(0, 8, 2))) != decision
+
+
+def test_what_rows_count_adds_up_to_the_score():
+    rows = questions(5)
+    predictions = ["", None, "北", "", *["北湖南", ""] * 3]
+    own = contest(unanswerable=True)
+    gold = own.gold(rows)
+    counts, score = own.counts(rows, gold, predictions), own.score(rows, gold, predictions)["score"]
+    assert counts.shape == (10, 1, 3) and len(set(counts[:, 0, 0])) > 2 and 0 < score < 1
+    assert f1_from_counts(counts.sum(axis=0)) == pytest.approx(score, abs=1e-12)
+    half = np.arange(5)
+    found = own.score(rows.iloc[half], gold[:5], predictions[:5])["score"]
+    assert f1_from_counts(counts[half].sum(axis=0)) == pytest.approx(found, abs=1e-12)
+    # Resamples have the score of one's rows, in single precision: two systems on the same rows differ by nothing.
+    alone = bootstrap_scores(np.stack([counts, counts]), np.zeros(10), resamples=3)
+    assert alone == pytest.approx(np.full((2, 3), score), abs=1e-6) and (alone[0] == alone[1]).all()
 
 
 def test_units_are_characters_and_one_before():
