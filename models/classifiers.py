@@ -161,10 +161,18 @@ class ChoiceClassifier(PooledHead):
         if attention_mask is not None:
             present = attention_mask.bool().any(-1)
         parts = (input_ids, attention_mask, token_type_ids, inputs_embeds)
-        features = self.pool(*(None if part is None else part[present] for part in parts))
+        # How many choices are padding cannot decide the shapes of an exported graph: it encodes them all.
+        whole = torch.compiler.is_exporting()
+        features = self.pool(
+            *(None if part is None else part.flatten(0, 1) if whole else part[present] for part in parts)
+        )
         scores = self.classifier(self.dropout(features))[..., 0].float()
-        samples = scores.new_full((len(scores), *shape), torch.finfo(scores.dtype).min)
-        samples[:, present] = scores
+        lowest = torch.finfo(scores.dtype).min
+        if whole:
+            samples = scores.unflatten(-1, shape).masked_fill(~present, lowest)
+        else:
+            samples = scores.new_full((len(scores), *shape), lowest)
+            samples[:, present] = scores
         loss = None if labels is None else self.likelihood(samples, labels=labels)
         return ClassifierOutput(loss=loss, logits=samples.mean(0), samples=samples if self.with_parts else None)
 
