@@ -10,7 +10,9 @@ import pytest
 from common.ensembling.scores import Scores
 from common.evaluation.bootstrap import bootstrap_scores, f1_from_counts
 from common.files import DataError, read_json
+from common.text.tokenization import WholeWordTokenizer
 from common.training.arguments import TrainingConfig
+from common.training.prepared_text import SharedText
 from competitions.tasks.reading import ReadingConfig, ReadingContest
 from competitions.tasks.reading_files import read_answers, read_squad, write_answers
 from competitions.tasks.reading_members import ReaderMember, ReaderSettings
@@ -123,6 +125,32 @@ def test_a_restored_reader_scores_as_the_fitted_one_and_answers_have_no_say(mark
     bare = rows[["id", "question", "passage"]]
     np.testing.assert_allclose(again.scores(bare.tail(1))[0], values[-1], atol=1e-5)
     assert again.scores(bare.head(0)) == []
+
+
+def test_models_of_all_folds_read_the_text_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    train, rows = questions(8), questions(5, seed=5)
+    members = []
+    for fold in range(3):
+        own = member(max_length=30)
+        own.fit(train, rows, (), tmp_path / str(fold))  # the same text, so that all have one vocabulary
+        members.append(own)
+    alone = members[2].scores(rows)
+    read, encode = [], WholeWordTokenizer.encode_many
+
+    def counted(self, texts):
+        read.extend(texts)
+        return encode(self, texts)
+
+    monkeypatch.setattr(WholeWordTokenizer, "encode_many", counted)
+    shared = SharedText()
+    for own in members:
+        own.share_text(shared)
+        found = own.scores(rows)
+    assert sorted(read) == sorted(set(rows["passage"])), "each passage once, for all three models"
+    for one, other in zip(found, alone, strict=True):
+        np.testing.assert_array_equal(one, other)
+    other = member(max_length=24).restore(tmp_path / "0")
+    assert other.text_key() != members[0].text_key()
 
 
 def test_labels_are_tokens_and_an_answer_that_is_nowhere_teaches_nothing(tmp_path: Path):
