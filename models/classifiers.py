@@ -136,6 +136,8 @@ class ChoiceClassifier(PooledHead):
     """
 
     config_class = ChoiceConfig
+    # Rows have choices of their own, and a vector each: there is no class to weigh, and no one vector to mix.
+    refused_losses = ("class_weights", "contrastive", "mixup")
 
     def add_layers(self, config: ChoiceConfig) -> None:
         self.classifier = nn.Linear(self.add_pooling(config), 1)
@@ -159,12 +161,38 @@ class ChoiceClassifier(PooledHead):
         if attention_mask is not None:
             present = attention_mask.bool().any(-1)
         parts = (input_ids, attention_mask, token_type_ids, inputs_embeds)
-        features = self.pool(*(None if part is None else part[present] for part in parts))
+        # How many choices are padding cannot decide the shapes of an exported graph: it encodes them all.
+        whole = torch.compiler.is_exporting()
+        features = self.pool(
+            *(None if part is None else part.flatten(0, 1) if whole else part[present] for part in parts)
+        )
         scores = self.classifier(self.dropout(features))[..., 0].float()
-        samples = scores.new_full((len(scores), *shape), torch.finfo(scores.dtype).min)
-        samples[:, present] = scores
-        loss = None if labels is None else mean_cross_entropy(samples, labels)
-        return ClassifierOutput(loss=loss, logits=samples.mean(0))
+        lowest = torch.finfo(scores.dtype).min
+        if whole:
+            samples = scores.unflatten(-1, shape).masked_fill(~present, lowest)
+        else:
+            samples = scores.new_full((len(scores), *shape), lowest)
+            samples[:, present] = scores
+        loss = None if labels is None else self.likelihood(samples, labels=labels)
+        return ClassifierOutput(loss=loss, logits=samples.mean(0), samples=samples if self.with_parts else None)
+
+    def likelihood(self, samples: Tensor, *, labels: Tensor, **batch: Tensor) -> Tensor:
+        """Mean cross-entropy of samples (samples, batch, choices)."""
+        return mean_cross_entropy(samples, labels)
+
+    def distributions(self, samples: Tensor, **batch: Tensor) -> tuple[Tensor, Tensor]:
+        """The choices."""
+        log_p = samples.float().log_softmax(-1).clamp(min=self.impossible)
+        return log_p, torch.full(log_p.shape[1:-1], 1.0 / log_p[..., 0].numel(), device=samples.device)
+
+    def targets(self, *, labels: Tensor, attention_mask: Tensor | None = None, **batch: Tensor) -> Tensor:
+        """(batch, choices); labels may be probabilities."""
+        if labels.ndim == 2:
+            return labels.float()
+        choices = next(
+            value for value in (attention_mask, *batch.values()) if torch.is_tensor(value) and value.ndim > 2
+        )
+        return F.one_hot(labels, choices.shape[1]).float()
 
     def _probabilities(self, **batch: Tensor) -> Tensor:
         """P(choice is right), (batch, choices), zero at padding; at least float32."""

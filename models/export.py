@@ -4,14 +4,20 @@ import copy
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from models.heads import Head
+from models.multi_task import MultiTask, OneTask
+
+HeadOrTask = TypeVar("HeadOrTask", Head, OneTask)
+
+FIXED = {("entity_spans", 2)}  # an axis that is as long in every batch: first word, last word + 1
 
 
-def quantized(head: Head) -> Head:
+def quantized(head: HeadOrTask) -> HeadOrTask:
     """A copy of a head whose linear layers multiply in int8, for prediction on a CPU.
 
     Weights are rounded once, with a scale for each output; inputs at each call, with a scale for the batch. What is not
@@ -29,15 +35,19 @@ def quantized(head: Head) -> Head:
         return quantization.quantize_dynamic(copy.deepcopy(head).eval(), settings, dtype=torch.qint8)
 
 
-def export_onnx(head: Head, folder: str | Path, batch: dict[str, Tensor]) -> Path:
+def export_onnx(head: Head | OneTask, folder: str | Path, batch: dict[str, Tensor]) -> Path:
     """Writes a head as `folder`/model.onnx for ONNX Runtime, of any batch size and length.
 
     folder: made where there is none. batch: the tensors of `forward` without labels, of at least two rows and two
     tokens, as an example of names and types; the graph's inputs have these names, its one output is `logits`. A CRF is
-    no part of the graph: decode its emissions as before. Returns the file's path.
+    no part of the graph: decode its emissions as before. Of several tasks a graph has one, as `OneTask(model, name)`.
+    Returns the file's path.
     Raises ImportError without onnx and onnxscript, which requirements.txt leaves out, and ValueError for a head with an
-    LSTM and for a batch that cannot stand for others.
+    LSTM, for a model of several tasks as a whole and for a batch that cannot stand for others.
     """
+    if isinstance(head, MultiTask):
+        raise ValueError("a graph is of one task: export OneTask(model, name) of models/multi_task.py for each of "
+                         f"{', '.join(head.task_names)}")  # fmt: skip
     if any(isinstance(module, nn.RNNBase) for module in head.modules()):
         # The exported graph of an LSTM is bound to the example's rows (torch 2.13).
         raise ValueError("a head with an LSTM cannot be exported for other batch sizes: take quantized(head) for a CPU")
@@ -51,8 +61,11 @@ def export_onnx(head: Head, folder: str | Path, batch: dict[str, Tensor]) -> Pat
     names, rows = list(batch), torch.export.Dim("rows", min=1)
     # Both sides of a pair, and the words of a text, have lengths of their own.
     shapes = tuple(
-        {axis: rows if axis == 0 else torch.export.Dim.DYNAMIC for axis in range(value.dim())}
-        for value in batch.values()
+        {
+            axis: rows if axis == 0 else None if (name, axis) in FIXED else torch.export.Dim.DYNAMIC
+            for axis in range(value.dim())
+        }
+        for name, value in batch.items()
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -66,7 +79,7 @@ def export_onnx(head: Head, folder: str | Path, batch: dict[str, Tensor]) -> Pat
 class _Logits(nn.Module):
     """A head that takes tensors in the order of `names` and gives nothing but its logits."""
 
-    def __init__(self, head: Head, names: list[str]) -> None:
+    def __init__(self, head: Head | OneTask, names: list[str]) -> None:
         super().__init__()
         self.head, self.names = head, names
 

@@ -68,6 +68,10 @@ class Head(PreTrainedModel):
     with_parts = False
     # Whether a head's likelihood is a product over its `distributions`, so that a loss of those can take its place.
     factored = True
+    # Keys of `training.loss` that a head with distributions cannot be given.
+    refused_losses: ClassVar[tuple[str, ...]] = ()
+    # The log-probability, at least, that `distributions` give a class that this row cannot have, such as padding.
+    impossible = -1e4
     # The encoder chooses its own attention; a head that did not say so would forbid it everything but eager.
     _supports_sdpa = True
     _supports_flash_attn = True

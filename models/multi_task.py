@@ -114,7 +114,8 @@ class MultiTask(Head):
     def _condition(self, number: int, batch: dict[str, Tensor]):
         if self.task_embedding is None:
             return nullcontext()
-        rows = len(next(value for value in batch.values() if value is not None))
+        # Not len(): an exported graph would keep the example's number of rows.
+        rows = next(value for value in batch.values() if value is not None).shape[0]
         return conditioned(self.task_embedding.weight[number].expand(rows, -1))
 
     def _number(self, task: Tensor | int | str) -> int:

@@ -21,10 +21,14 @@ class ReaderConfig(HeadConfig):
 @dataclass
 class ReaderOutput(ModelOutput):
     """loss: scalar, with labels. logits (batch, length, 2): starts and ends, -inf for what can be neither; those of
-    token 0 ([CLS]) say that there is no answer."""
+    token 0 ([CLS]) say that there is no answer.
+
+    Only of a head with `with_parts`: samples (samples, batch, length, 2).
+    """
 
     loss: Tensor | None = None
     logits: Tensor | None = None
+    samples: Tensor | None = None
 
 
 class Reader(Head):
@@ -34,6 +38,8 @@ class Reader(Head):
     """
 
     config_class = ReaderConfig
+    # Its classes are the row's own tokens: there is none to weigh, and the tokens of two rows do not mix.
+    refused_losses = ("class_weights", "contrastive", "mixup")
 
     def add_layers(self, config: ReaderConfig) -> None:
         """Create the two vectors."""
@@ -64,15 +70,19 @@ class Reader(Head):
             raise ValueError("give start_labels and end_labels, or neither")
         embedded = {} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
         hidden = self.encode(input_ids, attention_mask, token_type_ids, **embedded).last_hidden_state
-        answerable = passage_mask.bool() | (torch.arange(passage_mask.shape[1], device=hidden.device) == 0)
-        samples = self.classifier(self.dropout(hidden)).float().masked_fill(~answerable[..., None], -torch.inf)
+        samples = self.classifier(self.dropout(hidden)).float()
+        samples = samples.masked_fill(~_answerable(passage_mask)[..., None], -torch.inf)
         loss = None
         if start_labels is not None:
-            loss = self._loss(samples, torch.stack([start_labels, end_labels], dim=-1), answerable)
-        return ReaderOutput(loss=loss, logits=samples.mean(0))
+            labels = {"start_labels": start_labels, "end_labels": end_labels}
+            loss = self.likelihood(samples, passage_mask=passage_mask, **labels)
+        return ReaderOutput(loss=loss, logits=samples.mean(0), samples=samples if self.with_parts else None)
 
-    def _loss(self, samples: Tensor, labels: Tensor, answerable: Tensor) -> Tensor:
-        """samples (samples, batch, length, 2), labels (batch, 2), answerable (batch, length)."""
+    def likelihood(
+        self, samples: Tensor, *, passage_mask: Tensor, start_labels: Tensor, end_labels: Tensor, **batch: Tensor
+    ) -> Tensor:
+        """Mean cross-entropy of starts and ends over labelled rows, of samples (samples, batch, length, 2)."""
+        labels, answerable = torch.stack([start_labels, end_labels], dim=-1), _answerable(passage_mask)
         labelled = (labels != IGNORED).all(-1)
         if not labelled.any():
             return samples[:, :, 0].sum() * 0.0
@@ -84,9 +94,29 @@ class Reader(Head):
         targets = labels.expand(len(samples), *labels.shape)
         return F.cross_entropy(samples.flatten(0, 1), targets.flatten(0, 1))
 
+    def distributions(
+        self, samples: Tensor, *, start_labels: Tensor, end_labels: Tensor, **batch: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The tokens, of start and of end: (samples, batch, 2, length). A row without a label weighs nothing."""
+        log_p = samples.float().log_softmax(2).clamp(min=self.impossible).transpose(2, 3)
+        labelled = ((start_labels != IGNORED) & (end_labels != IGNORED)).float()
+        weights = labelled / (2 * len(samples) * labelled.sum().clamp(min=1))
+        return log_p, weights[:, None].expand(-1, 2)
+
+    def targets(self, *, passage_mask: Tensor, start_labels: Tensor, end_labels: Tensor, **batch: Tensor) -> Tensor:
+        """(batch, 2, length), one token each."""
+        labels = torch.stack([start_labels, end_labels], dim=-1)
+        labelled = (labels != IGNORED).all(-1)[:, None, None]
+        return F.one_hot(labels.clamp(min=0), passage_mask.shape[1]).float() * labelled
+
     def _probabilities(self, **batch: Tensor) -> Tensor:
         """Start and end probabilities, (batch, length, 2), over the passage and token 0; at least float32."""
         return self(**batch).logits.softmax(1)
+
+
+def _answerable(passage_mask: Tensor) -> Tensor:
+    """Where an answer may start or end, (batch, length): the passage, and token 0 for there being none."""
+    return passage_mask.bool() | (torch.arange(passage_mask.shape[1], device=passage_mask.device) == 0)
 
 
 @torch.no_grad()

@@ -122,6 +122,11 @@ class RelationClassifier(WordHead):
         there = (first >= 0)[..., None]
         if self.config.features == "first":
             found = words.gather(1, first.clamp(min=0)[..., None].expand(-1, -1, words.shape[-1]))
+        elif torch.compiler.is_exporting():
+            # A graph has no loop whose length depends on its input.
+            places = torch.arange(words.shape[1], device=words.device)
+            inside = (places >= first[..., None]) & (places < stop[..., None])
+            found = words[:, None].masked_fill(~inside[..., None], torch.finfo(words.dtype).min).amax(2)
         else:
             # Word by word, since all words of all entities at once would need the memory of a grid of them.
             found = torch.full_like(words[:, :1].expand(-1, first.shape[1], -1), torch.finfo(words.dtype).min)

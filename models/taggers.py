@@ -61,9 +61,9 @@ def gather_words(hidden: Tensor, word_positions: Tensor) -> Tensor:
     Returns (batch, words, features), zero at padding.
     """
     # Whole rows of a table: an index for each feature takes several times as long, and more in the backward pass.
-    first = torch.arange(len(hidden), device=hidden.device)[:, None] * hidden.shape[1]
+    first = torch.arange(hidden.shape[0], device=hidden.device)[:, None] * hidden.shape[1]
     words = hidden.flatten(0, 1).index_select(0, (first + word_positions.clamp(min=0)).flatten())
-    return words.view(*word_positions.shape, -1) * (word_positions >= 0)[..., None]
+    return words.view(*word_positions.shape, hidden.shape[-1]) * (word_positions >= 0)[..., None]
 
 
 class WordHead(Head):

@@ -105,7 +105,7 @@ class WordPairTagger(WordHead):
     def _grid(self, words: Tensor, valid: Tensor) -> Tensor:
         """words (batch, words, features), valid (batch, words, words). Returns (batch, words, words, classes)."""
         places = torch.arange(words.shape[1], device=words.device)
-        distances = self.distance(_distance_classes(places[:, None] - places)).expand(len(words), -1, -1, -1)
+        distances = self.distance(_distance_classes(places[:, None] - places)).expand(words.shape[0], -1, -1, -1)
         pairs = self.first(words)[:, :, None] + self.second(words)[:, None]
         pairs = F.gelu(self.mix(torch.cat([pairs, distances.to(pairs.dtype)], dim=-1)))
         # A convolution reads its neighbours: those outside the row must look like the padding around the grid.
@@ -132,7 +132,7 @@ class WordPairTagger(WordHead):
 
 def _distance_classes(distances: Tensor) -> Tensor:
     """Signed distances in classes by powers of two: 0, +-1, +-2 to 3, ... +-256 and more."""
-    size = torch.bucketize(distances.abs(), 2 ** torch.arange(9, device=distances.device), right=True)
+    size = (distances.abs()[..., None] >= 2 ** torch.arange(9, device=distances.device)).sum(-1)
     return torch.where(distances < 0, size + 10, size)
 
 

@@ -34,7 +34,8 @@ def bootstrap_scores(counts: np.ndarray, groups: np.ndarray, resamples: int = 20
     np.add.at(sums, numbers, flat)
     random = np.random.default_rng(seed)
     found = []
-    # How often each group is drawn, times what it adds: a matrix product. Sums of whole numbers below 2^24 are exact.
+    # How often each group is drawn, times what it adds: a matrix product. Sums of whole numbers below 2^24 are exact,
+    # those of shares (readers' rows have scores, not counts) within about 1e-6 of themselves, far inside an interval.
     step = max(1, CHUNK // total)
     for first in range(0, resamples, step):
         drawn = random.integers(0, total, (min(step, resamples - first), total), dtype=np.int32)

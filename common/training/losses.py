@@ -1,6 +1,6 @@
 """Losses in place of a head's own, and what is added to any: by a head's distributions, never by its architecture."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -12,6 +12,8 @@ from common.config import ConfigError
 from common.training.tricks import LossConfig
 
 TEACHER = "teacher_labels"  # of a batch: a teacher's distributions, times the share that they have in the labels
+OF_LOSSES = ("flooding", "gradient_penalty")  # of LossConfig: what needs nothing but the loss
+OF_DISTRIBUTIONS = ("kind", "label_smoothing", "class_weights", "r_drop", "contrastive", "mixup")
 WORDS = 256  # of a batch, at most, that the contrastive loss compares
 
 
@@ -20,17 +22,28 @@ class Objective:
 
     head: the model, without what data parallel training wraps around it; it is told to return its parts. scale: gives
     the factor of half precision's loss scaling, so that a gradient penalty's gradients do not vanish.
-    Calling it with the (wrapped) model and a batch returns the loss; `log_p` then has the batch's distributions.
-    Raises ConfigError for a head without distributions, and class weights of another number than it has classes.
+    virtual: whether distributions are asked for besides (adversarial.kind=vat).
+    Calling it with the (wrapped) model and a batch returns the loss; `log_p` then has the batch's distributions, where
+    anything reads them.
+    Raises ConfigError for what the head does not take, and class weights of another number than it has classes.
     """
 
-    def __init__(self, head: nn.Module, config: LossConfig, scale=lambda: 1.0) -> None:
-        if not head.has_distributions:
-            raise ConfigError("training.loss and adversarial.kind=vat change what is learned from distributions; "
-                              f"{type(head).__name__} has none: leave them out for this member")  # fmt: skip
+    def __init__(
+        self, head: nn.Module, config: LossConfig, scale: Callable[[], float] = lambda: 1.0, virtual: bool = False
+    ) -> None:
+        own = [key for key in OF_DISTRIBUTIONS if getattr(config, key) != getattr(LossConfig(), key)]
+        taken = OF_LOSSES if not head.has_distributions else (*OF_LOSSES, *OF_DISTRIBUTIONS)
+        taken = [key for key in taken if key not in head.refused_losses]
+        refused = [f"loss.{key}" for key in own if key not in taken]
+        if virtual and not head.has_distributions:
+            refused.append("adversarial.kind=vat")
+        if refused:
+            raise ConfigError(f"{type(head).__name__} does not take training.{', training.'.join(refused)}: of "
+                              f"training.loss it takes {', '.join(taken)}; leave out the others here")  # fmt: skip
         self.head, self.config, self.scale = head, config, scale
+        self.scalar = not own and not virtual  # the head's own loss is all that is read
         self.log_p: Tensor | None = None
-        head.with_parts = True
+        head.with_parts = head.has_distributions
         if config.gradient_penalty:
             for module in head.modules():
                 if hasattr(module, "twice_differentiable"):
@@ -43,6 +56,8 @@ class Objective:
             mix = stack.enter_context(mixed(head, batch, own.mixup, own.r_drop > 0)) if own.mixup else None
             embedded = stack.enter_context(twice_differentiable(head)) if own.gradient_penalty else []
             output = model(**{name: value for name, value in batch.items() if name != TEACHER})
+        if self.scalar and TEACHER not in batch:
+            return self._regularised(output.loss, embedded)
         log_p, weights = head.distributions(output.samples, **batch)
         self.log_p = log_p.detach()
         if against is not None:
@@ -56,6 +71,10 @@ class Objective:
             loss = (1 - own.contrastive) * loss + own.contrastive * near
         if own.r_drop:
             loss = loss + own.r_drop * r_drop(log_p, weights)
+        return self._regularised(loss, embedded)
+
+    def _regularised(self, loss: Tensor, embedded: list[Tensor]) -> Tensor:
+        own = self.config
         if own.gradient_penalty:
             loss = loss + own.gradient_penalty * gradient_penalty(loss, embedded, self.scale())
         return flooded(loss, own.flooding) if own.flooding else loss
@@ -68,20 +87,21 @@ class Objective:
         likelihood = head.likelihood(output.samples, **batch) if plain or not head.factored else 0.0
         if plain:
             return likelihood
-        targets, count = head.targets(**batch), log_p.shape[-1]
+        targets, possible = head.targets(**batch), log_p > head.impossible
         if teacher is not None:
             # Where a word has no label, the teacher's is not asked for either.
             taken = teacher * targets.sum(-1, keepdim=True)
             targets = (1 - taken.sum(-1, keepdim=True)) * targets + taken
-        targets = (1 - own.label_smoothing) * targets + own.label_smoothing / count * targets.sum(-1, keepdim=True)
+        spread = possible / possible.sum(-1, keepdim=True).clamp(min=1)
+        targets = (1 - own.label_smoothing) * targets + own.label_smoothing * spread * targets.sum(-1, keepdim=True)
         weighted = targets
         if own.class_weights:
-            if len(own.class_weights) != count:
+            if len(own.class_weights) != log_p.shape[-1]:
                 raise ConfigError(f"training.loss.class_weights are {len(own.class_weights)}: "
-                                  f"expected {count}, one a class")  # fmt: skip
+                                  f"expected {log_p.shape[-1]}, one a class")  # fmt: skip
             weighted = targets * targets.new_tensor(own.class_weights)
         if own.kind == "dice":
-            losses = dice(log_p, targets, own.alpha, own.smooth) * weighted.sum(-1)
+            losses = dice(log_p, targets, own.alpha, own.smooth, possible) * weighted.sum(-1)
         elif own.kind == "focal":
             losses = focal(log_p, weighted, own.gamma)
         else:
@@ -97,14 +117,18 @@ def focal(log_p: Tensor, targets: Tensor, gamma: float) -> Tensor:
     return -(targets * _power(1 - log_p.exp(), gamma) * log_p).sum(-1)
 
 
-def dice(log_p: Tensor, targets: Tensor, alpha: float, smooth: float) -> Tensor:
+def dice(log_p: Tensor, targets: Tensor, alpha: float, smooth: float, possible: Tensor | None = None) -> Tensor:
     """1 - (2 q y + smooth) / (q + y + smooth) with q = (1 - p)^alpha p, averaged over classes.
 
-    log_p, targets (..., classes). Returns (...). Source: Li et al. 2020, equation 11.
+    log_p, targets (..., classes). possible (..., classes): which classes count; unset, all of them.
+    Returns (...). Source: Li et al. 2020, equation 11.
     """
     p = log_p.exp()
     q = _power(1 - p, alpha) * p
-    return (1 - (2 * q * targets + smooth) / (q + targets + smooth)).mean(-1)
+    if possible is None:
+        possible = torch.ones_like(q, dtype=torch.bool)
+    losses = 1 - (2 * q * targets + smooth) / (q + targets + smooth).masked_fill(~possible, 1.0)
+    return losses.masked_fill(~possible, 0.0).sum(-1) / possible.sum(-1).clamp(min=1)
 
 
 def _power(rest: Tensor, exponent: float) -> Tensor:

@@ -26,7 +26,7 @@ class TrickTrainer(FoldTrainer):
         self.attack = attack_of(config.adversarial, model) if config.adversarial else None
         virtual = config.adversarial is not None and config.adversarial.kind == "vat"
         self.objective = (
-            Objective(model, config.loss or LossConfig(), self._loss_scale) if config.loss or virtual else None
+            Objective(model, config.loss or LossConfig(), self._loss_scale, virtual) if config.loss or virtual else None
         )
         self.doubles = config.loss is not None and config.loss.r_drop > 0
         if config.noise:

@@ -2,6 +2,8 @@
 
 They stand under a member's `training` in any contest, e.g. on the command line
     members.conditional_norm.training.adversarial.kind=fgm  members.conditional_norm.training.loss.r_drop=1
+Every head takes them, but those of `loss` (without flooding and gradient_penalty) and adversarial.kind=vat, which are
+for heads with `distributions`: taggers, span pointers, matchers, classifiers, choices and readers.
 """
 
 from dataclasses import dataclass, field

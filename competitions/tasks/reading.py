@@ -132,6 +132,12 @@ class ReadingContest(Contest):
         """CMRC 2018's average of F1 and exact match, and both."""
         return reading_scores(gold, predictions)
 
+    def counts(self, rows: pd.DataFrame, gold: Sequence[Any], predictions: Sequence[Any]) -> np.ndarray:
+        """A row's score as what is right of one predicted and one gold answer: F1 of their sums is the mean score."""
+        pairs = zip(gold, predictions, strict=True)
+        right = [0.0 if text is None else _worth(answers, text) for answers, text in pairs]
+        return np.stack([right, np.ones(len(right)), np.ones(len(right))], axis=-1).reshape(-1, 1, 3)
+
     def facts(self, train: pd.DataFrame, test: pd.DataFrame) -> dict[str, Any]:
         answers = train["answers"].map(len)
         known = set(train["passage"])

@@ -15,10 +15,12 @@ from common.members.neural import Judge
 from common.text.ragged import lengths_of
 from common.text.reading_windows import ReadingWindows, reading_windows
 from common.text.shared_ngrams import shared_ngrams
-from common.text.tokenization import WholeWordTokenizer
+from common.text.tokenization import Encoding, WholeWordTokenizer
 from common.training.arguments import TrainingConfig
 from common.training.batching import Collator
-from common.training.feature_tables import table_of
+from common.training.feature_tables import feature_table, table_of
+from common.training.prepared_text import PreparedText
+from common.training.trainer import predict_rows
 from competitions.tasks.text_members import TextCollator, TextMember
 from competitions.tasks.text_settings import EncoderConfig
 
@@ -43,6 +45,14 @@ class ReaderSettings(EncoderConfig):
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
 
+class ReadingText(PreparedText):
+    """Windows as padded batches, and the passage of each row as tokens, which maps answers back to characters."""
+
+    def __init__(self, rows: Dataset, collator: Collator, owners: np.ndarray, passages: list[Encoding]) -> None:
+        super().__init__(rows, collator, owners)
+        self.passages = passages
+
+
 class ReaderMember(TextMember):
     """Questions and passages in; of each character that the answer starts, and that it ends there, out."""
 
@@ -50,9 +60,25 @@ class ReaderMember(TextMember):
 
     def __init__(self, settings: ReaderSettings, seed: int, judge: Judge) -> None:
         super().__init__(settings, seed, judge, pairs=True)
+        self._read: dict[str, Encoding] | None = None  # passages that `features` tokenized, while they are collected
 
-    def text_key(self) -> None:
-        """Windows are not shared between units: what maps them back to passages is kept with the features."""
+    def text_key(self) -> tuple[Any, ...]:
+        own = self.settings
+        return ("reading", min(own.max_length, self.text.positions()), own.overlap, own.max_question, self.marks,
+                self.text.key())  # fmt: skip
+
+    def prepared(self, rows: pd.DataFrame) -> ReadingText:
+        """The windows, and the passages that they were cut from, each tokenized once."""
+        self._read = {}
+        try:
+            table, owners = feature_table(rows, False, self.features, self.feature_key())
+            known = self._read
+        finally:
+            self._read = None
+        # Features from the cache were made without a look at the passages.
+        if texts := [text for text in dict.fromkeys(rows["passage"]) if text not in known]:
+            known |= dict(zip(texts, WholeWordTokenizer(self.text.tokenizer).encode_many(texts), strict=True))
+        return ReadingText(table, self.collator(), owners, [known[text] for text in rows["passage"]])
 
     def features(self, rows: pd.DataFrame, labelled: bool) -> tuple[Dataset, np.ndarray]:
         own = self.settings
@@ -62,6 +88,8 @@ class ReaderMember(TextMember):
                                     own.max_question)  # fmt: skip
         except ValueError as error:
             raise ConfigError(str(error)) from None
+        if self._read is not None:
+            self._read |= dict(zip(rows["passage"], found.passages, strict=True))
         columns: dict[str, Any] = dict(found.columns)
         del columns["attention_mask"]  # the collator makes it
         if self.marks:
@@ -101,8 +129,16 @@ class ReaderMember(TextMember):
         logits = model(**batch).logits.float().cpu().numpy()
         return [own[:length] for own, length in zip(logits, batch["attention_mask"].sum(1).tolist(), strict=True)]
 
+    def scores_by(self, model: torch.nn.Module, rows: pd.DataFrame, text: ReadingText) -> list[np.ndarray]:
+        outputs = predict_rows(model, text, self.forward, self.training.predict_precision or "fp32")
+        return self._characters(outputs, text.owners, text.passages)
+
     def collect(self, outputs: Sequence[np.ndarray], owners: np.ndarray, rows: pd.DataFrame) -> list[np.ndarray]:
         """(1 + characters, 2) of each row: no answer, then its characters."""
         texts = list(dict.fromkeys(rows["passage"]))
         known = dict(zip(texts, WholeWordTokenizer(self.text.tokenizer).encode_many(texts), strict=True))
-        return ReadingWindows({}, owners, [known[text] for text in rows["passage"]]).character_scores(outputs)
+        return self._characters(outputs, owners, [known[text] for text in rows["passage"]])
+
+    @staticmethod
+    def _characters(outputs: Sequence[np.ndarray], owners: np.ndarray, passages: list[Encoding]) -> list[np.ndarray]:
+        return ReadingWindows({}, owners, passages).character_scores(outputs)

@@ -82,8 +82,9 @@ class RelationMember(TaggerMember):
                  "pair_size": own.pair_size, "type_size": own.type_size}  # fmt: skip
         return RelationClassifier, extra | words
 
-    def text_key(self) -> None:
-        """Not shared: the entities are part of the features."""
+    def text_key(self) -> tuple[Any, ...]:
+        # The rows' entities are part of the features, and their types have numbers by the scheme.
+        return ("relations", *self.scheme.types, *super().text_key())
 
     def forward(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> list[np.ndarray]:
         return list(model.probabilities(**batch).float().cpu().numpy())

@@ -11,7 +11,7 @@ from common.config import ConfigError
 from common.training import losses
 from common.training.losses import Objective, contrastive, doubled, flooded, gradient_penalty, mixed, r_drop
 from common.training.tricks import LossConfig
-from models.classifiers import KINDS, Classifier
+from models.classifiers import KINDS, ChoiceClassifier, Classifier
 from models.encoders import encoder_from_config
 from models.matchers import CrossEncoder
 from models.reading import Reader
@@ -87,7 +87,37 @@ def texts(kind: str) -> dict[str, torch.Tensor]:
     return pairs() | {"labels": labels if kind == "multi_label" else torch.tensor([2, 0, 1, 0])}
 
 
+def reader(**settings) -> Reader:
+    torch.manual_seed(1)
+    return Reader.from_encoder(own_tagger().encoder, **({"dropout": 0.0} | settings))
+
+
+def questions() -> dict[str, torch.Tensor]:
+    """Row 1 has no label, row 2 no answer."""
+    own = pairs()
+    passage = own["attention_mask"].clone()
+    passage[:, 0] = 0
+    return {"input_ids": own["input_ids"], "attention_mask": own["attention_mask"], "passage_mask": passage,
+            "start_labels": torch.tensor([2, -100, 0, 1]), "end_labels": torch.tensor([4, -100, 0, 1])}  # fmt: skip
+
+
+def chooser(**settings) -> ChoiceClassifier:
+    torch.manual_seed(1)
+    return ChoiceClassifier.from_encoder(matcher().encoder, **({"pooling": "mean", "dropout": 0.0} | settings))
+
+
+def choices() -> dict[str, torch.Tensor]:
+    """Row 1 has two choices, the others three."""
+    own = {name: torch.stack([value, value.flip(0), value.roll(1, 0)], 1) for name, value in pairs().items()
+           if name != "labels"}  # fmt: skip
+    for value in own.values():
+        value[1, 2] = 0
+    return own | {"labels": torch.tensor([2, 0, 1, 0])}
+
+
 HEADS = {
+    "reader": (reader, questions),
+    "choices": (chooser, choices),
     **{kind: (partial(classifier, kind), partial(texts, kind)) for kind in KINDS},
     "softmax tagger": (lambda: own_tagger(), batch),
     "samples": (lambda: own_tagger(dropout=0.3, multi_sample_dropout=3), batch),
@@ -138,12 +168,6 @@ def test_a_crf_keeps_its_likelihood_and_the_other_loss_is_added():
     words = F.cross_entropy(output.logits.flatten(0, 1), rows["labels"].flatten(), reduction="sum") / 4
     assert torch.allclose(loss_of(head, rows, kind="cross_entropy"), output.loss + words, atol=1e-5)
     assert torch.allclose(loss_of(head, rows), output.loss)
-
-
-def test_a_head_without_distributions_is_refused_before_it_trains():
-    head = Reader.from_encoder(own_tagger().encoder)
-    with pytest.raises(ConfigError, match="Reader has none"):
-        Objective(head, LossConfig(label_smoothing=0.1))
 
 
 def test_class_weights_of_another_number_are_refused():

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from transformers import TrainerCallback, set_seed
@@ -11,6 +12,7 @@ from common.members.neural import trainer_class
 from common.training.arguments import TrainingConfig, training_arguments
 from common.training.trainer import FoldTrainer
 from common.training.tricks import AveragingConfig
+from models.classifiers import Classifier
 from tests.common.members.test_neural import Killed, TinyMember, table
 from tests.common.training.tiny import COLLATOR, fast, feature_rows, states, tagger
 
@@ -40,6 +42,7 @@ TRICKS = {
     "lamb": {"optimizer": {"name": "lamb"}},
     "radam": {"optimizer": {"name": "radam"}},
     "lookahead": {"optimizer": {"lookahead": 2}},
+    "layer decay": {"layer_decay": 0.5},
     "mixout": {"layers": {"mixout": 0.3}},
     "fresh layers, unfreezing": {"layers": {"reinitialise": 1, "unfreeze": 0.7}},
     "other seeds": {"seeds": {"order": 9, "weights": 8}, "layers": {"reinitialise": 1}},
@@ -88,6 +91,67 @@ def test_a_resumed_fit_in_half_precision_gives_bit_for_bit_what_an_uninterrupted
     for name, value in expected.items():
         assert torch.equal(value, found[name]) and value.isfinite().all(), name
     assert any(not torch.equal(value, plain[name]) for name, value in expected.items())
+
+
+class Sampling(TinyMember):
+    """A softmax tagger whose loss is averaged over several dropout masks."""
+
+    def build_model(self):
+        return tagger("bert", multi_sample_dropout=3)
+
+
+class Taught(TinyBert):
+    """A CRF beside a teacher's distributions."""
+
+    def teacher_labels(self, said, owner):
+        return said
+
+    def fit(self, train, *rest):
+        random = np.random.default_rng(3)
+        said = [random.dirichlet(np.ones(3), len(labels)).astype(np.float32) for labels in train["labels"]]
+        return super().fit(train.assign(teacher=said, teacher_share=0.5), *rest)
+
+
+class Classifying(TinyMember):
+    """Does a text hold a token above 20? A second head, whose labels are of rows."""
+
+    def judge_scores(self, rows, scores):
+        self.judged += 1
+        if self.judged == self.die_after + 1 and self.die_after:
+            raise Killed
+        return {"score": 0.0}
+
+    def build_model(self):
+        return Classifier.from_encoder(tagger("bert").encoder, classes=["no", "yes"], pooling="mean")
+
+    def load_model(self, folder):
+        return Classifier.from_pretrained(folder)
+
+    def features(self, rows, labelled):
+        rows = rows.drop(columns="word_positions").assign(labels=[int(max(ids) > 20) for ids in rows["input_ids"]])
+        return super().features(rows, labelled)
+
+    def forward(self, model, batch):
+        return list(model.probabilities(**batch).cpu().numpy()[:, None])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="kernels of a GPU add up in any order")
+@pytest.mark.parametrize(
+    ("kind", "trick"),
+    [(Sampling, trick) for trick in (None, "r-drop", "focal")]
+    + [(Taught, trick) for trick in (None, "r-drop", "ema")]
+    + [(Classifying, trick) for trick in ("fgm", "vat", "r-drop", "contrastive", "mixup", "flooding", "ema")],
+)
+def test_other_heads_and_a_teacher_are_resumed_bit_for_bit_too(tmp_path, kind, trick):
+    plain = fast(batch_size=4, accumulation=2, epochs=2, precision="bf16", keep="last")
+    settings = plain if trick is None else config(trick, precision="bf16", keep="last")
+    expected = fit(tmp_path / "whole", kind(settings))
+    with pytest.raises(Killed):
+        fit(tmp_path / "cut", kind(settings, die_after=1))
+    torch.rand(3)
+    found = fit(tmp_path / "cut", kind(settings))
+    for name, value in expected.items():
+        assert torch.equal(value, found[name]) and value.isfinite().all(), name
 
 
 @pytest.mark.parametrize(

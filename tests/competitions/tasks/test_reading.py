@@ -8,8 +8,11 @@ import pandas as pd
 import pytest
 
 from common.ensembling.scores import Scores
+from common.evaluation.bootstrap import bootstrap_scores, f1_from_counts
 from common.files import DataError, read_json
+from common.text.tokenization import WholeWordTokenizer
 from common.training.arguments import TrainingConfig
+from common.training.prepared_text import SharedText
 from competitions.tasks.reading import ReadingConfig, ReadingContest
 from competitions.tasks.reading_files import read_answers, read_squad, write_answers
 from competitions.tasks.reading_members import ReaderMember, ReaderSettings
@@ -81,6 +84,22 @@ def test_answers_are_decoded_and_a_question_without_one_needs_a_threshold():
     assert own.fit_decision(rows[::2].reset_index(drop=True), scores.take(np.arange(0, 8, 2))) != decision
 
 
+def test_what_rows_count_adds_up_to_the_score():
+    rows = questions(5)
+    predictions = ["", None, "北", "", *["北湖南", ""] * 3]
+    own = contest(unanswerable=True)
+    gold = own.gold(rows)
+    counts, score = own.counts(rows, gold, predictions), own.score(rows, gold, predictions)["score"]
+    assert counts.shape == (10, 1, 3) and len(set(counts[:, 0, 0])) > 2 and 0 < score < 1
+    assert f1_from_counts(counts.sum(axis=0)) == pytest.approx(score, abs=1e-12)
+    half = np.arange(5)
+    found = own.score(rows.iloc[half], gold[:5], predictions[:5])["score"]
+    assert f1_from_counts(counts[half].sum(axis=0)) == pytest.approx(found, abs=1e-12)
+    # Resamples have the score of one's rows, in single precision: two systems on the same rows differ by nothing.
+    alone = bootstrap_scores(np.stack([counts, counts]), np.zeros(10), resamples=3)
+    assert alone == pytest.approx(np.full((2, 3), score), abs=1e-6) and (alone[0] == alone[1]).all()
+
+
 def test_units_are_characters_and_one_before():
     rows = questions(3)
     assert len(contest().targets(rows)) == len(certain(rows, [0.5] * 6).values)
@@ -106,6 +125,32 @@ def test_a_restored_reader_scores_as_the_fitted_one_and_answers_have_no_say(mark
     bare = rows[["id", "question", "passage"]]
     np.testing.assert_allclose(again.scores(bare.tail(1))[0], values[-1], atol=1e-5)
     assert again.scores(bare.head(0)) == []
+
+
+def test_models_of_all_folds_read_the_text_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    train, rows = questions(8), questions(5, seed=5)
+    members = []
+    for fold in range(3):
+        own = member(max_length=30)
+        own.fit(train, rows, (), tmp_path / str(fold))  # the same text, so that all have one vocabulary
+        members.append(own)
+    alone = members[2].scores(rows)
+    read, encode = [], WholeWordTokenizer.encode_many
+
+    def counted(self, texts):
+        read.extend(texts)
+        return encode(self, texts)
+
+    monkeypatch.setattr(WholeWordTokenizer, "encode_many", counted)
+    shared = SharedText()
+    for own in members:
+        own.share_text(shared)
+        found = own.scores(rows)
+    assert sorted(read) == sorted(set(rows["passage"])), "each passage once, for all three models"
+    for one, other in zip(found, alone, strict=True):
+        np.testing.assert_array_equal(one, other)
+    other = member(max_length=24).restore(tmp_path / "0")
+    assert other.text_key() != members[0].text_key()
 
 
 def test_labels_are_tokens_and_an_answer_that_is_nowhere_teaches_nothing(tmp_path: Path):

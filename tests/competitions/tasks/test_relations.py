@@ -13,7 +13,10 @@ from common.files import DataError, write_lines
 from common.stages.ensemble import ensemble
 from common.stages.outputs import check, predict
 from common.stages.train import train
+from common.text.tokenization import WholeWordTokenizer
+from common.training.prepared_text import SharedText
 from competitions.tasks.relations import RelationConfig, RelationContest
+from competitions.tasks.tagging_members import TaggerMember
 
 ENCODER = {"model_type": "recurrent", "embedding_size": 24, "hidden_size": 32, "num_layers": 1}
 RATES = {"recurrent_learning_rate": 0.01, "head_learning_rate": 0.01, "batch_size": 8, "precision": "fp32"}
@@ -72,6 +75,30 @@ def test_a_restored_member_scores_the_same_with_a_unit_a_pair(settings: dict, tm
         assert one.shape == (len(spans) ** 2, 2) and not one.reshape(len(spans), len(spans), 2).diagonal().any()
         np.testing.assert_allclose(one, other, atol=1e-6)
     assert scores[3].shape == (0, 2) and len(own.targets(rows)) == sum(map(len, scores))
+
+
+def test_models_of_all_folds_read_the_text_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = contest(data(tmp_path, 20), training={**RATES, "epochs": 1})
+    rows, members = own.read_train(), []
+    for fold in range(3):
+        members.append(own.build_member("pairs", fold))
+        members[fold].fit(rows, rows, (), tmp_path / str(fold))
+    alone = members[2].scores(rows)
+    calls, encode = [], WholeWordTokenizer.encode_words_many
+
+    def counted(self, lines, **settings):
+        calls.append(len(lines))
+        return encode(self, lines, **settings)
+
+    monkeypatch.setattr(WholeWordTokenizer, "encode_words_many", counted)
+    shared = SharedText()
+    for member in members:
+        member.share_text(shared)
+        found = member.scores(rows)
+    assert calls == [len(rows)], "once, for all three models"
+    for one, other in zip(found, alone, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert members[0].text_key()[0] != TaggerMember.text_key(members[0])[0], "features without entities are others"
 
 
 def test_a_pair_has_its_best_relation_or_all_of_them_above_a_threshold_from_the_scores(tmp_path: Path) -> None:
