@@ -80,6 +80,7 @@ def read_settings(words: list[str]) -> Settings:
 
 def measure(settings: Settings, words: list[str]) -> None:
     """Runs what is not finished, prints the table, and writes table and picture."""
+    from benchmarks.ablation_memory import memory_plan
     from benchmarks.ablation_units import plan
     from benchmarks.units import run
     from common.config import ConfigError
@@ -91,12 +92,13 @@ def measure(settings: Settings, words: list[str]) -> None:
         units = plan(settings.tasks, settings.rows, settings.seeds, settings.datasets, settings.encoder, folder)
     except FileNotFoundError as error:
         raise ConfigError(f"encoder={settings.encoder}: {error}") from None
+    memory = memory_plan(units)
     if settings.workers:
-        run(units, settings.workers)
+        run([*units, *memory], settings.workers)
     from benchmarks.ablation_table import compared, draw, section
     from benchmarks.results import replace_section
 
-    found = compared(units, settings.tasks)
+    found = compared(units, memory, settings.tasks)
     text = section(found, words)
     log.info(text)
     if settings.picture:

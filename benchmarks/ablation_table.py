@@ -3,7 +3,8 @@
 import shlex
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import nan
 from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks.ablation_memory import STEPS
 from benchmarks.ablation_units import PLAIN, AblationUnit, TaskConfig, split
 from benchmarks.results import circumstances
 from common.contest import Contest
@@ -53,13 +55,14 @@ class Comparison:
         return (middle, *interval(np.mean([cell.resampled for cell in cells], axis=0)))
 
 
-def compared(units: Sequence[AblationUnit], tasks: dict[str, TaskConfig]) -> Comparison:
-    """The cells of all rows that have finished seeds in common with plain.
+def compared(units: Sequence[AblationUnit], memory: Sequence[AblationUnit], tasks: dict[str, TaskConfig]) -> Comparison:
+    """The cells of all rows that have finished seeds in common with plain. memory: the units that say what a fit takes.
 
     A seed counts once all of its folds are there; its score is that of all their rows together, where a fold's decision
     threshold is fitted on the other folds.
     """
     found = Comparison(list(dict.fromkeys(unit.row for unit in units)), tasks)
+    megabytes = {(unit.row, unit.task): (unit.finished() or {}).get("megabytes", nan) for unit in memory}
     for name in tasks:
         own = [unit for unit in units if unit.task == name]
         seeds: dict[str, dict[int, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
@@ -73,7 +76,8 @@ def compared(units: Sequence[AblationUnit], tasks: dict[str, TaskConfig]) -> Com
         for row, by in whole.items():
             common = sorted(set(by) & set(whole[PLAIN]))
             if common:
-                found.cells[row, name] = _cell(truth.groups, row, by, whole[PLAIN], counts, common)
+                cell = _cell(truth.groups, row, by, whole[PLAIN], counts, common)
+                found.cells[row, name] = replace(cell, memory=megabytes[row, name] / megabytes[PLAIN, name])
     return found
 
 
@@ -89,8 +93,8 @@ def _cell(groups: np.ndarray, row: str, own: dict, plain: dict, counts: dict, se
     def share(key: str) -> float:
         return median(_total(own[seed], key) / max(_total(plain[seed], key), 1e-9) for seed in seeds)
 
-    return Cell([pair[0] for pair in scores], [a - b for a, b in scores], resampled, share("fit_seconds"),
-                share("fit_megabytes"), sum(_total(own[seed], "seconds") for seed in own))  # fmt: skip
+    return Cell([pair[0] for pair in scores], [a - b for a, b in scores], resampled, share("fit_seconds"), nan,
+                sum(_total(own[seed], "seconds") for seed in own))  # fmt: skip
 
 
 def _total(folds: list[dict[str, Any]], key: str) -> float:
@@ -140,8 +144,9 @@ def section(found: Comparison, words: Sequence[str]) -> str:
         "## What does each trick do?", "", f"    python -m benchmarks.ablation {shlex.join(words)}".rstrip(), "",
         "Each row is the plain recipe with one thing changed (settings: benchmarks/ablation.yaml). Difference: to",
         "plain, paired by seed, fold and row; in brackets its 95 % interval over resampled rows and seeds. Time and",
-        "memory: of a fit, as multiples of plain's (CPU seconds of training; the most memory beyond what was there",
-        "before; the median of seeds). Folds share no text; a fold's threshold is fitted on the others.", "",
+        "memory: of a fit, as multiples of plain's (CPU seconds of training, the median of seeds; the most memory that",
+        f"{STEPS} steps take in a process of their own). Folds share no text; a fold's threshold is fitted on the",
+        "others.", "",
         f"**Of {others} rows, about {0.025 * others:.1f} would have an interval above zero by chance alone**, and as",
         "many a task. Small parts of the data, a small encoder: a trick that gains here may not on the whole data,",
         "and the other way round. Learning rates are plain's and fits have dozens to hundreds of steps: what begins",

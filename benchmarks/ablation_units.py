@@ -1,7 +1,5 @@
 """Units of the ablation: one fit is a row of the grid (one trick), a task, a seed and a fold."""
 
-import ctypes
-import gc
 import json
 import tempfile
 import time
@@ -85,35 +83,39 @@ class AblationUnit(Unit):
         return contest_of(self.config, self.datasets, self.encoder, self.member)
 
     def measure(self) -> dict[str, Any]:
-        from transformers.utils import logging
-
         from benchmarks import fine_tuning
 
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
         # The first fit of a process pays for libraries, kernels and buffers, whatever its row.
         if self.task not in _warm:
             _warm.add(self.task)
             self.measure()
+        contest, member, train, held_out = self.prepared()
+        with tempfile.TemporaryDirectory() as scratch:
+            began = time.process_time()
+            steps = fine_tuning.fit(member, contest.augment(train), Path(scratch)).state.global_step
+            spent = time.process_time() - began
+        scores = Scores.of(held_out["id"].tolist(), member.scores(held_out))
+        facts = {"row": self.row, "task": self.task, "seed": self.seed, "fold": self.fold, "steps": steps}
+        facts |= {"fit_seconds": round(spent, 2)}
+        if scores.values.shape[1] == 1 and len(scores.values) == len(held_out):
+            # Kept as they are: the threshold of a fold comes from the others.
+            return {**facts, "chances": [round(float(value), 6) for value in scores.values[:, 0]]}
+        return {**facts, "predictions": contest.decode(held_out, scores, {})}
+
+    def prepared(self) -> tuple[Contest, Any, pd.DataFrame, pd.DataFrame]:
+        """The contest, its member with its text settled, and the rows to train on and to score."""
+        from transformers.utils import logging
+
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
         contest = self.contest()
         train, held_out = split(self.config, self.datasets, self.fold)
         member = contest.build_member(self.config.member, self.seed)
         # Vocabulary and word vectors depend on fold and seed, not on the trick.
         text = self.path.parents[3] / "text" / self.task / f"seed-{self.seed}-fold-{self.fold}"
         text.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory() as scratch:
-            member.fit_text(train, contest.unlabelled(), text)
-            before = start_of_peak()
-            began = time.process_time()
-            steps = fine_tuning.fit(member, contest.augment(train), Path(scratch)).state.global_step
-            spent, peak = time.process_time() - began, peak_memory()
-        scores = Scores.of(held_out["id"].tolist(), member.scores(held_out))
-        facts = {"row": self.row, "task": self.task, "seed": self.seed, "fold": self.fold, "steps": steps}
-        facts |= {"fit_seconds": round(spent, 2), "fit_megabytes": round((peak - before) / 1e6, 1)}
-        if scores.values.shape[1] == 1 and len(scores.values) == len(held_out):
-            # Kept as they are: the threshold of a fold comes from the others.
-            return {**facts, "chances": [round(float(value), 6) for value in scores.values[:, 0]]}
-        return {**facts, "predictions": contest.decode(held_out, scores, {})}
+        member.fit_text(train, contest.unlabelled(), text)
+        return contest, member, train, held_out
 
 
 def default_of(config: TaskConfig, datasets: str, encoder: str) -> Contest:
@@ -201,28 +203,3 @@ def plan(
                     datasets=datasets, encoder=encoder, settings=settings, path=path,
                 ))  # fmt: skip
     return units
-
-
-def start_of_peak() -> float:
-    """Gives unused memory back and begins to watch for the most that this process takes; what it has now, in bytes."""
-    gc.collect()
-    try:
-        # Else what earlier units freed, and the allocator kept, would hide what this one takes.
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return 0.0
-    return _status("VmRSS")
-
-
-def peak_memory() -> float:
-    """The most memory since `start_of_peak`, in bytes; 0 where the system does not tell."""
-    return _status("VmHWM")
-
-
-def _status(key: str) -> float:
-    status = Path("/proc/self/status")
-    for line in status.read_text().splitlines() if status.exists() else []:
-        if line.startswith(f"{key}:"):
-            return float(line.split()[1]) * 1024
-    return 0.0

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from benchmarks import ablation, ablation_units
+from benchmarks.ablation_memory import memory_plan, peak_memory, start_of_peak
 from benchmarks.ablation_table import Cell, Comparison, compared, draw, section
-from benchmarks.ablation_units import PLAIN, TaskConfig, merged, peak_memory, plain, plan, start_of_peak
+from benchmarks.ablation_units import PLAIN, TaskConfig, merged, plain, plan
 from common.config import ConfigError
 
 GRID = """
@@ -76,7 +77,8 @@ def test_a_whole_run_resumes_writes_its_section_and_its_picture(words, tmp_path,
     assert report.count("| plain |") == 2 and report.count("| label_smoothing |") == 3 and " ± " in report
     assert (tmp_path / "p.png").read_bytes()[1:4] == b"PNG"
     files = {file: file.stat().st_mtime_ns for file in (tmp_path / "out/units").rglob("*.json")}
-    assert len(files) == 14
+    assert len(files) == 14 + 5, "a fit a seed and fold, and one for the memory of each row and task"
+    assert "nan" not in report
     lost = tmp_path / "out/units/pairs/plain/seed-2-fold-3.json"
     first = json.loads(lost.read_text())
     lost.unlink()
@@ -84,7 +86,7 @@ def test_a_whole_run_resumes_writes_its_section_and_its_picture(words, tmp_path,
     assert ablation.main([*words, "workers=0"]) == 0
     assert "(one seed)" in capsys.readouterr().out, "a seed without all of its folds does not count"
     assert ablation.main(words) == 0
-    assert "14 units, 13 of them finished" in capsys.readouterr().out
+    assert "19 units, 18 of them finished" in capsys.readouterr().out
     assert json.loads(lost.read_text())["chances"] == first["chances"]
     assert all(file.stat().st_mtime_ns == stamp for file, stamp in files.items() if file != lost)
 
@@ -100,8 +102,12 @@ def test_differences_are_paired_and_their_interval_knows_seeds_and_rows(words, t
         unit.path.parent.mkdir(parents=True, exist_ok=True)
         cost = 2 if unit.row == PLAIN else 3
         unit.path.write_text(json.dumps({"predictions": found, "settings": unit.settings, "seconds": 9,
-                                         "fit_seconds": cost, "fit_megabytes": cost * cost}))  # fmt: skip
-    own = compared(units, {"texts": units[0].config})
+                                         "fit_seconds": cost}))  # fmt: skip
+    memory = memory_plan(units)
+    assert [(unit.row, unit.seed, unit.fold) for unit in memory] == [(PLAIN, 1, 0), ("label_smoothing", 1, 0)]
+    for unit, megabytes in zip(memory, (4, 9), strict=True):
+        unit.path.write_text(json.dumps({"megabytes": megabytes, "settings": unit.settings}))
+    own = compared(units, memory, {"texts": units[0].config})
     cell, rows = own.cells["label_smoothing", "texts"], len(gold)
     assert cell.scores == pytest.approx([1 - 1 / rows, 1.0])
     assert cell.differences == pytest.approx([1 / rows, 3 / rows])
