@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.ablation_units import AblationUnit
 
-STEPS = 16  # of a fit: the same batches in every row of a task
+STEPS = 6  # of a fit: the same batches in every row of a task
 
 
 @dataclass(frozen=True, kw_only=True)
