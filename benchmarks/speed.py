@@ -1,8 +1,10 @@
 """How fast this kit is next to what a user would take instead; inputs are made up, so that it runs anywhere.
 
-python -m benchmarks.speed [--quick | --profile | --packing | --scores datasets=FOLDER]
+python -m benchmarks.speed [--quick | only=GROUP,... | --profile | --packing | --scores datasets=FOLDER]
 
   --quick    smaller inputs and fewer rows: under two minutes
+  only=      measures some groups again and puts their rows in the place of those that the table has: start, crf,
+             share, text, training, prediction, pretraining, ensemble, latency, memory
   --profile  where the time of a training step and of a prediction goes, before and after
   --packing  whether several texts in one row would pay
   --scores   whether what is fast changes scores, on real data; datasets=: the folder that benchmarks.encoder reads.
@@ -25,11 +27,12 @@ os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 from benchmarks.speed_measure import HEAD, Row
 
 RESULTS = Path(__file__).parent / "SPEED.md"
+GROUPS = ("start", "crf", "share", "text", "training", "prediction", "pretraining", "ensemble", "latency", "memory")
 FLAGS = ("--quick", "--profile", "--packing", "--scores")
 
 
-def measure(quick: bool) -> Iterator[Row]:
-    """All rows, one after another."""
+def measure(quick: bool, only: list[str]) -> Iterator[Row]:
+    """The rows of all groups, or of some, one after another."""
     from benchmarks.speed_crf import crf_rows, share_rows
     from benchmarks.speed_members import mixes
     from benchmarks.speed_prediction import ensemble_row, latency_rows, prediction_rows
@@ -38,23 +41,32 @@ def measure(quick: bool) -> Iterator[Row]:
     from benchmarks.speed_text import text_rows
     from benchmarks.speed_training import training_rows
 
-    yield from start_rows(quick)
-    yield from crf_rows(quick)
-    yield from share_rows(quick)
-    yield from text_rows(quick)
-    found = mixes(quick)
+    wanted = set(only or GROUPS) - ({"memory"} if quick else set())
+    simple = {"start": start_rows, "crf": crf_rows, "share": share_rows, "text": text_rows}
+    for name, rows in simple.items():
+        if name in wanted:
+            yield from rows(quick)
+    found = mixes(quick) if wanted & {"training", "prediction", "ensemble"} else []
     for mix in found[: 2 if quick else 3]:
-        yield from training_rows(quick, mix)
-        yield from prediction_rows(quick, mix)
-    yield from pretraining_rows(quick)
-    yield ensemble_row(quick, found[1])
-    yield from latency_rows(quick)
-    if not quick:
-        yield from memory_rows(quick)
+        yield from training_rows(quick, mix) if "training" in wanted else ()
+        yield from prediction_rows(quick, mix) if "prediction" in wanted else ()
+    yield from pretraining_rows(quick) if "pretraining" in wanted else ()
+    if "ensemble" in wanted:
+        yield ensemble_row(quick, found[1])
+    yield from latency_rows(quick) if "latency" in wanted else ()
+    yield from memory_rows(quick) if "memory" in wanted else ()
 
 
-def table_of(rows: list[Row], quick: bool) -> str:
-    """The section of SPEED.md."""
+def in_place(rows: list[Row], text: str) -> list[Row]:
+    """The rows of a table in Markdown, those that were measured again in the place of their old selves."""
+    again = {(row.what, row.peer): row for row in rows}
+    old = [Row.read(line) for line in text.splitlines() if line.startswith("| ") and not HEAD.startswith(line)]
+    kept = [again.pop((row.what, row.peer), row) for row in old]
+    return [*kept, *again.values()]
+
+
+def table_of(rows: list[Row], quick: bool, only: list[str] = ()) -> str:
+    """The section of SPEED.md. only: the groups that were measured again after the others."""
     from benchmarks.results import circumstances
 
     asked = "python -m benchmarks.speed" + (" --quick" if quick else "")
@@ -68,6 +80,10 @@ def table_of(rows: list[Row], quick: bool) -> str:
         "oneDNN's. DataGrand's longest lines are ten times the median: batches of so many rows pad them, batches of so "
         "many tokens (training.batch_tokens) do not. Wall times also tell of other work on the machine."
     )
+    if only:
+        note += (
+            f"\n\nMeasured again after the others, by themselves: `python -m benchmarks.speed only={','.join(only)}`."
+        )
     about = f"`{asked}`, one thread unless a row says otherwise; processor time. {circumstances()}"
     return f"## Speed\n{about}\n\n{HEAD}\n" + "\n".join(row.line() for row in rows) + f"\n\n{note}"
 
@@ -77,23 +93,25 @@ def main(words: list[str]) -> int:
     if {"-h", "--help"} & set(words):
         print(__doc__)
         return 0
-    data = next((word.partition("=")[2] for word in words if word.startswith("datasets=")), "")
-    flags = [word for word in words if not word.startswith("datasets=")]
-    if len(flags) > 1 or not set(flags) <= set(FLAGS):
-        expected = f"expected one of {', '.join(FLAGS)}, or nothing"
-        print(f"error: arguments {' '.join(flags)}: {expected}", file=sys.stderr)
+    values = dict(word.split("=", 1) for word in words if "=" in word)
+    flags = [word for word in words if "=" not in word]
+    only = [name for name in values.pop("only", "").split(",") if name]
+    data = values.pop("datasets", "")
+    if values or len(flags) > 1 or not set(flags) <= set(FLAGS) or not set(only) <= set(GROUPS) or (flags and only):
+        expected = f"expected nothing, one of {', '.join(FLAGS)}, or only= with some of {', '.join(GROUPS)}"
+        print(f"error: arguments {' '.join(words)}: {expected}", file=sys.stderr)
         return 2
     if ("--scores" in flags) != bool(data):
         print("error: --scores and datasets=FOLDER belong together", file=sys.stderr)
         return 2
-    name, text = _section(flags[0] if flags else "", data, lambda line: print(line, flush=True))
+    name, text = _section(flags[0] if flags else "", only, data, lambda line: print(line, flush=True))
     from benchmarks.results import replace_section
 
     replace_section(RESULTS, name, text)
     return 0
 
 
-def _section(flag: str, data: str, say: Callable[[str], None]) -> tuple[str, str]:
+def _section(flag: str, only: list[str], data: str, say: Callable[[str], None]) -> tuple[str, str]:
     """The name and the text of a section of SPEED.md."""
     import warnings
 
@@ -116,10 +134,15 @@ def _section(flag: str, data: str, say: Callable[[str], None]) -> tuple[str, str
 
         return "scores", speed_scores.section(Path(data), say)
     rows = []
-    for row in measure(flag == "--quick"):
+    for row in measure(flag == "--quick", only):
         rows.append(row)
         say(row.line())
-    return ("quick" if flag else "full"), table_of(rows, bool(flag))
+    if only:
+        text = (
+            RESULTS.read_text(encoding="utf-8").partition("<!-- full: begin -->")[2].partition("<!-- full: end -->")[0]
+        )
+        rows = in_place(rows, text)
+    return ("quick" if flag else "full"), table_of(rows, bool(flag), only)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,12 @@ class Row:
         cells = (self.what, self.peer, self.ours, self.theirs, self.ratio, self.wanted, met, self.remark)
         return "| " + " | ".join(cells) + " |"
 
+    @classmethod
+    def read(cls, line: str) -> "Row":
+        """A row that `line` has written."""
+        *cells, met, remark = (cell.strip() for cell in line.strip().strip("|").split("|"))
+        return cls(*cells, {"yes": True, "**no**": False}.get(met), remark)
+
 
 HEAD = (
     "| what | next to | ours | theirs | ratio (range) | wanted | met | remark |\n|---|---|---:|---:|---:|---|---|---|"

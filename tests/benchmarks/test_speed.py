@@ -33,11 +33,23 @@ def test_a_ratio_says_how_many_times_as_long_the_other_side_takes():
     assert "| ours | theirs |" in table and "1 targets met, 1 missed\n- missed: ours" in table
 
 
+def test_rows_that_are_measured_again_take_the_place_of_their_old_selves():
+    rows = [Row("a", "x", "1", "2", "2.0", "≥ 1", True), Row("a", "y", "1", "2", "", "", None, "why"),
+            Row("b", "x", "1", "1", "1.0", "≥ 5", False)]  # fmt: skip
+    text = speed.table_of(rows, quick=False)
+    assert speed.in_place([], text) == rows
+    better = Row("b", "x", "1", "6", "6.0", "≥ 5", True)
+    assert speed.in_place([better, Row("c", "", "", "", "")], text) == [*rows[:2], better, Row("c", "", "", "", "")]
+    again = speed.table_of(speed.in_place([better], text), False, ["text"])
+    assert "2 targets met, 0 missed" in again and "only=text`" in again
+
+
 def test_help_and_mistakes_load_no_library():
     check = "import sys; from benchmarks import speed; speed.main(sys.argv[1:]); assert 'torch' not in sys.modules"
     help_text = subprocess.run([sys.executable, "-c", check, "--help"], capture_output=True, text=True)
     assert help_text.returncode == 0 and "--quick" in help_text.stdout, help_text.stderr
-    for words in (["--slow"], ["--quick", "--profile"], ["--scores"], ["datasets=folder"]):
+    for words in (["--slow"], ["--quick", "--profile"], ["--scores"], ["datasets=folder"], ["only=texts"],
+                  ["--quick", "only=text"], ["rows=3"]):  # fmt: skip
         assert speed.main(words) == 2
 
 
