@@ -9,6 +9,7 @@ from benchmarks.speed_lengths import DATAGRAND, SOHU_SHORT, lengths_like
 from benchmarks.speed_measure import in_turns, timed
 
 TOKENS, WIDTH = 2048, 128  # padded tokens of a batch; tokens of a packed row
+TEXTS = 300  # of a mix; of fewer, those of like lengths differ more than in a contest
 MIXES = {"texts of 4 to 12": None, "DataGrand's lines": DATAGRAND, "Sohu's short pairs": SOHU_SHORT}
 
 
@@ -27,10 +28,10 @@ def section() -> str:
         "| texts | padding of like lengths | of packed rows | same outputs to | prediction | training |",
         "|---|---:|---:|---:|---:|---:|",
     ]
-    encoder = encoder_from_config(sizes)
+    encoder, best = encoder_from_config(sizes), 0.0
     for name, quantiles in MIXES.items():
         random = np.random.default_rng(0)
-        lengths = random.integers(4, 13, 600) if quantiles is None else lengths_like(quantiles, 60, random)
+        lengths = random.integers(4, 13, 5 * TEXTS) if quantiles is None else lengths_like(quantiles, TEXTS, random)
         texts = [torch.from_numpy(random.integers(5, 8000, length)) for length in lengths.clip(max=400)]
         alike, packed = batches_alike(texts), batches_packed(texts)
         same = difference(encoder, alike, packed)
@@ -40,12 +41,16 @@ def section() -> str:
             runs = [lambda batches=batches, t=training: run(encoder, batches, t) for batches in (packed, alike)]
             pairs = in_turns(*(lambda r=r: timed(r) for r in runs), 5)
             ratios.append(median(other / own for own, other in pairs))
+        best = max(best, *ratios)
         # A packed row is full up to its last text; a batch of them is as wide as the fullest.
         shares = [1 - sum(map(len, texts)) / sum(batch["input_ids"].numel() for batch in side)
                   for side in (alike, packed)]  # fmt: skip
         lines.append(f"| {name} | {shares[0]:.1%} | {shares[1]:.1%} | {same:.0e} | "
                      f"{ratios[0]:.2f} | {ratios[1]:.2f} |")  # fmt: skip
-    return "\n".join(lines) + "\n\nNot part of the kit: see the last two columns."
+    return "\n".join(lines) + (
+        f"\n\nThe most that packing gains here is a factor of {best:.2f}. Pretraining packs its rows; fine-tuning and "
+        "prediction take batches of like lengths, which every head reads as they are."
+    )
 
 
 def batches_alike(texts: list) -> list[dict]:
