@@ -114,7 +114,7 @@ def served_heads(data: Path, say: Callable[[str], None]) -> Iterator[Row]:
             finally:
                 member.training.predict_precision = None
             yield Row(f"{name}, {kind}: score", "fp32", f"{after:.4f}", f"{before:.4f}", f"{after - before:+.4f}",
-                      f"≥ -{CLOSE}", before - after <= CLOSE, f"{slow / fast:.2f} times as fast")  # fmt: skip
+                      f"≥ -{CLOSE}", round(before - after, 6) <= CLOSE, f"{slow / fast:.2f} times as fast")  # fmt: skip
         member.model = head
 
 

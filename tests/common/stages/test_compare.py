@@ -63,5 +63,15 @@ def test_other_rows_and_unfinished_runs_are_errors(finished, toy, tmp_path):
     run = finished("run")
     with pytest.raises(ConfigError, match="the same rows: compare runs of the same files and max_rows"):
         compare(run, finished("fewer", max_rows=60))
+    again = tmp_path / "data" / "train.jsonl"
+    other = finished("texts")
+    texts = again.read_text()
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    (moved / "train.jsonl").write_text(texts.replace("text 1", "text 1 and more"))
+    (moved / "test.jsonl").write_text((tmp_path / "data" / "test.jsonl").read_text())
+    other.config.data_dir = str(moved)
+    with pytest.raises(ConfigError, match="the same rows"):
+        compare(run, other)
     with pytest.raises(DataError, match="run its ensemble stage first"):
         compare(run, toy(output_dir=str(tmp_path / "none")))
