@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -129,7 +130,13 @@ def fingerprint(*parts: Any) -> str:
 
 def content_of(rows: pd.DataFrame, leave_out: Iterable[str] = ("id",)) -> str:
     """A fingerprint of a table's values, their order included. leave_out: columns that do not count."""
-    return of_values([name, *rows[name].tolist()] for name in rows if name not in set(leave_out))
+    return of_values(chain([name], _each(rows[name])) for name in rows if name not in set(leave_out))
+
+
+def _each(column: pd.Series) -> Iterable[Any]:
+    """A column's values as Python has them, without a list of all."""
+    for begin in range(0, len(column), 1000):
+        yield from column.iloc[begin : begin + 1000].tolist()
 
 
 def of_values(lists: Iterable[Iterable[Any]]) -> str:

@@ -1,6 +1,7 @@
 """Words looked up once: the sub-tokens of each word that was ever seen, as flat arrays."""
 
 from collections.abc import Sequence
+from itertools import repeat
 
 import numpy as np
 from transformers import PreTrainedTokenizerFast
@@ -40,11 +41,13 @@ class WordTable:
 
     def numbers_of(self, words: Sequence[str]) -> np.ndarray:
         """The number of each word in this table; int64 (words,). One dictionary lookup a word once all are known."""
-        try:
-            return np.fromiter(map(self.numbers.__getitem__, words), np.int64, len(words))
-        except KeyError:
-            self._learn(sorted(set(words).difference(self.numbers)))
-        return np.fromiter(map(self.numbers.__getitem__, words), np.int64, len(words))
+        found = np.fromiter(map(self.numbers.get, words, repeat(-1)), np.int64, len(words))
+        places = np.flatnonzero(found < 0)
+        if len(places):
+            unseen = [words[place] for place in places]
+            self._learn(sorted(set(unseen)))
+            found[places] = np.fromiter(map(self.numbers.__getitem__, unseen), np.int64, len(unseen))
+        return found
 
     def _learn(self, words: list[str]) -> None:
         pieces = pieces_of(self.tokenizer, words) if self.places else _without_places(self.tokenizer, words)

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from datasets import Dataset
+from datasets.fingerprint import generate_random_fingerprint
 
 from common.cache import code_version, content_of, fingerprint, kept
 
 PIECE = 1024  # rows whose features are in memory at once
-BLOCK = 512  # rows of a block of the file: what is read for one of them
 CODE = ("common/text", "common/training", "competitions")
 NARROW = {"input_ids": np.int32, "attention_mask": np.int8, "token_type_ids": np.int8}  # as datasets itself has them
 Features = Callable[[pd.DataFrame, bool], tuple[Dataset, np.ndarray]]
@@ -49,9 +49,12 @@ def table_of(columns: dict[str, Any]) -> Dataset:
             stops = np.cumsum([0, *map(len, values)], dtype=np.int32)
             flat = np.concatenate(values)
             made[name] = pa.ListArray.from_arrays(stops, flat.astype(NARROW.get(name, flat.dtype)))
+        elif isinstance(values, np.ndarray) and values.ndim == 1:
+            made[name] = pa.array(values)
         else:
             made[name] = Dataset.from_dict({name: values}).data.column(0).combine_chunks()
-    return Dataset(pa.table(made))
+    # Without a name of its own a Dataset would take the digest of all that it holds.
+    return Dataset(pa.table(made), fingerprint=generate_random_fingerprint())
 
 
 def _kind(row: Any) -> tuple[int, Any]:
@@ -77,8 +80,7 @@ def _write_pieces(folder: Path, rows: pd.DataFrame, labelled: bool, features: Fe
             own = own.copy()
             (own if own.ndim == 1 else own[:, 0])[:] += begin
             owners.append(own)
-            for batch in table.data.table.cast(schema).combine_chunks().to_batches(max_chunksize=BLOCK):
-                writer.write_batch(batch)
+            writer.write_table(table.data.table.cast(schema).combine_chunks())
         writer.close()
     np.save(folder / "owners.npy", np.concatenate(owners), allow_pickle=False)
 
