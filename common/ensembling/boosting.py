@@ -9,6 +9,12 @@ import numpy as np
 from common.ensembling.blending import Blend, Objective
 from common.ensembling.scores import Scores, average
 
+# The same rows give the same trees, whatever the machine's cores.
+DETERMINISTIC: dict[str, Any] = {
+    "feature_fraction": 0.5, "bagging_fraction": 0.7, "bagging_freq": 1, "seed": 1, "deterministic": True,
+    "force_row_wise": True, "num_threads": 1, "verbosity": -1,
+}  # fmt: skip
+
 
 @dataclass
 class BoostedStacking(Blend):
@@ -57,9 +63,7 @@ class BoostedStacking(Blend):
         settings: dict[str, Any] = {
             **(kind if outputs == 1 else {"objective": "multiclass", "num_class": outputs}),
             "learning_rate": self.learning_rate, "num_leaves": self.leaves, "min_data_in_leaf": self.leaf_units,
-            "lambda_l2": self.l2, "feature_fraction": 0.5, "bagging_fraction": 0.7, "bagging_freq": 1,
-            "boost_from_average": False, "seed": 1, "deterministic": True, "force_row_wise": True,
-            "num_threads": 1, "verbosity": -1,
+            "lambda_l2": self.l2, "boost_from_average": False, **DETERMINISTIC,
         }  # fmt: skip
         start = self._start(mean.values[places])
         data = lightgbm.Dataset(table, label=targets[places], init_score=start.ravel() if outputs == 1 else start)

@@ -11,6 +11,7 @@ import pandas as pd
 from common.config import ConfigError
 from common.contest import Contest, Member, RunConfig
 from common.ensembling.blending import Blend
+from common.ensembling.boosted_entities import BoostedEntities
 from common.ensembling.folds import grouped_stratified_folds, text_groups
 from common.ensembling.interval_voting import IntervalConfidence, IntervalVote
 from common.ensembling.scores import Scores, average
@@ -105,7 +106,7 @@ class TaggingContest(Contest):
         for vote in (TokenVote, EntityVote):
             kinds[vote.name] = vote(**settings)
             kinds[f"best_subset_{vote.name}"] = BestSubset(vote(**settings), self.config.ensemble.exhaustive)
-        return kinds | {vote.name: vote(**settings) for vote in (IntervalVote, IntervalConfidence)}
+        return kinds | {vote.name: vote(**settings) for vote in (IntervalVote, IntervalConfidence, BoostedEntities)}
 
     def stacking_features(self, rows: pd.DataFrame) -> np.ndarray:
         from competitions.tasks.stacking_features import token_features
