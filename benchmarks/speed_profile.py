@@ -9,14 +9,15 @@ import numpy as np
 from benchmarks.speed_lengths import datagrand_rows, sohu_rows
 
 LINES = 8  # of each profile
-STEPS = 3
+STEPS = {"training": 3, "prediction": 20}  # batches of 32 rows
 
 
 def section() -> str:
     """The section of SPEED.md: a table for each member's training step and its prediction."""
     text = ["## Profile\n`python -m benchmarks.speed --profile`: milliseconds of the processor's own time that 1,000 "
-            f"tokens of text take, by operation, over {STEPS} batches of 32 rows, one thread. Before: rows in random "
-            "order, fp32, torch's dropout and linear layers. After: as the kit trains and predicts."]  # fmt: skip
+            f"tokens of text take, by operation, over {STEPS['training']} batches of 32 rows ({STEPS['prediction']} to "
+            "predict), one thread, the second time that they come. Before: rows in random order, fp32, torch's dropout "
+            "and linear layers. After: as the kit trains and predicts."]  # fmt: skip
     for name, member, rows in members():
         table, _ = member.features(rows, labelled=True)
         for stage in ("training", "prediction"):
@@ -67,7 +68,8 @@ def profiled(member: Any, table: Any, stage: str, after: bool) -> dict[str, floa
         model.zero_grad()
 
     with the_kits_ways(model, stage, after):
-        run(batches[0])
+        for places in batches:
+            run(places)
         with profile(activities=[ProfilerActivity.CPU]) as found:
             for places in batches:
                 run(places)
@@ -85,11 +87,11 @@ def batches_of(lengths: np.ndarray, stage: str, after: bool) -> list[np.ndarray]
 
     order = np.random.default_rng(1).permutation(len(lengths))
     if stage == "prediction" and after:
-        rows = order[: 32 * STEPS]
+        rows = order[: 32 * STEPS[stage]]
         return [rows[places] for places in prediction_batches(lengths[rows], TOKENS)]
     if after:
         order = np.array(list(LengthGroupedSampler(lengths, 32, 1)))
-    return [order[begin : begin + 32] for begin in range(0, 32 * STEPS, 32)]
+    return [order[begin : begin + 32] for begin in range(0, 32 * STEPS[stage], 32)]
 
 
 @contextmanager
