@@ -1,10 +1,9 @@
 """Sub-tokens of many texts as flat arrays, straight from the Rust tokenizer behind a fast Hugging Face tokenizer."""
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer
@@ -15,10 +14,6 @@ from common.text.segmentation import without_surrogates
 
 # The Rust encodings of one batch live until they are flat; this many texts at a time keeps them small.
 BATCH = 8192
-
-GROUP = 512  # words of a row that stands for so many texts
-PLAIN_STEPS = {"Sequence", "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "BertNormalizer",
-               "BertPreTokenizer", "Split", "Whitespace", "WhitespaceSplit", "Punctuation", "Digits"}  # fmt: skip
 
 # White space by code point; there is none beyond the ideographic space.
 WHITE = np.array([chr(code).isspace() for code in range(0x3002)])
@@ -76,49 +71,6 @@ def piece_ids_of(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> tu
             lengths = lengths_of(rows)
             batches.append((np.fromiter(chain.from_iterable(rows), np.int64, int(lengths.sum())), lengths))
     return (_joined(batch[0] for batch in batches), _joined(batch[1] for batch in batches))
-
-
-def piece_ids_of_words(tokenizer: PreTrainedTokenizerFast, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Sub-tokens of words that each stand alone, as `piece_ids_of` gives them, many words at a time where that is safe.
-
-    Returns ids int64 (tokens of all words,) and lengths int64 (words,).
-    """
-    if not _apart(tokenizer):
-        return piece_ids_of(tokenizer, words)
-    ids, lengths = [], []
-    groups = [list(words[first : first + GROUP]) for first in range(0, len(words), GROUP)]
-    try:
-        with plain(tokenizer) as backend:
-            # The fast one does not know which word a token is of.
-            encodings = backend.encode_batch(groups, is_pretokenized=True, add_special_tokens=False)
-    except (UnicodeEncodeError, TypeError):
-        return piece_ids_of(tokenizer, words)
-    for group, encoding in zip(groups, encodings, strict=True):
-        owners = encoding.word_ids
-        if None in owners:
-            return piece_ids_of(tokenizer, words)
-        ids.append(np.array(encoding.ids, dtype=np.int64))
-        lengths.append(np.bincount(np.array(owners, dtype=np.int64), minlength=len(group)))
-    return _joined(ids), _joined(lengths)
-
-
-def _apart(tokenizer: PreTrainedTokenizerFast) -> bool:
-    """Whether words given as a list are tokenized as each of them by itself: not where a row's first word is marked."""
-    try:
-        parts = json.loads(tokenizer.backend_tokenizer.to_str())
-    except Exception:  # a pre-tokenizer in Python cannot be written out; tokenizers raises Exception itself
-        return False
-    kinds = _kinds_in([parts["normalizer"], parts["pre_tokenizer"]])
-    return parts["model"].get("type") == "WordPiece" and kinds <= PLAIN_STEPS
-
-
-def _kinds_in(steps: list[Any]) -> set[str]:
-    """The types of normalizers and pre-tokenizers, those inside sequences included."""
-    found: set[str] = set()
-    for step in filter(None, steps):
-        found.add(step["type"])
-        found |= _kinds_in(step.get("normalizers", []) + step.get("pretokenizers", []))
-    return found
 
 
 @contextmanager

@@ -6,9 +6,10 @@ from itertools import repeat
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from common.text.pieces import Pieces, mark_ids, piece_ids_of_words, pieces_of, unknown_id
+from common.text.pieces import Pieces, mark_ids, pieces_of, unknown_id
 from common.text.ragged import lengths_of, slices, starts_of
 from common.text.segmentation import HAN, character_kinds
+from common.text.word_pieces import WordPieces
 
 
 class WordTable:
@@ -31,6 +32,7 @@ class WordTable:
         places: bool = True,
     ) -> None:  # fmt: skip
         self.tokenizer, self.keep_empty, self.places = tokenizer, keep_empty, places
+        self._pieces = WordPieces(tokenizer)
         self.vocabulary = {
             word: number
             for word, number in (tokenizer.get_vocab() if whole_words else {}).items()
@@ -50,7 +52,7 @@ class WordTable:
         return found
 
     def _learn(self, words: list[str]) -> None:
-        pieces = pieces_of(self.tokenizer, words) if self.places else _without_places(self.tokenizer, words)
+        pieces = pieces_of(self.tokenizer, words) if self.places else _without_places(*self._pieces.ids(words))
         first, width = starts_of(pieces.lengths), pieces.lengths
         filled = np.flatnonzero(width > 1)
         marked = filled[np.isin(pieces.ids[first[filled]], mark_ids(self.tokenizer))]
@@ -83,7 +85,6 @@ class WordTable:
         return slices(self.first[numbers], self.width[numbers])
 
 
-def _without_places(tokenizer: PreTrainedTokenizerFast, words: list[str]) -> Pieces:
-    ids, lengths = piece_ids_of_words(tokenizer, words)
+def _without_places(ids: np.ndarray, lengths: np.ndarray) -> Pieces:
     nowhere = np.zeros(len(ids), dtype=np.int64)
     return Pieces(ids, nowhere, nowhere, lengths)
