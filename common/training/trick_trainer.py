@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
+from common.logs import log
 from common.training.adversarial import attack_of
 from common.training.averaging import WeightAverage
 from common.training.layers import Unfreezing, add_mixout
@@ -93,6 +94,9 @@ class TrickTrainer(FoldTrainer):
         super()._load_best_model()
         if self.average:
             self.average.load(Path(self.state.best_model_checkpoint))
+            if not self.average.count:
+                log.info("  the best epoch came before SWA's first snapshot: what is kept are its own weights, no "
+                         "average; training.keep=last keeps the average")  # fmt: skip
 
     def _finalize_training(self, *args: Any, **kwargs: Any) -> Any:
         output = super()._finalize_training(*args, **kwargs)

@@ -208,6 +208,17 @@ def test_what_is_scored_and_what_is_saved_is_the_average(tmp_path, keep):
     assert torch.equal(trainer.model.state_dict()[name], seen[0 if keep == "best" else 1][name])
 
 
+def test_a_best_epoch_before_the_first_snapshot_is_said(tmp_path, caplog):
+    settings = fast(batch_size=4, epochs=2, keep="best", averaging=AveragingConfig("swa", last=1))
+    scores = iter([{"score": 1.0}, {"score": 0.0}])
+    set_seed(3)
+    trainer = trainer_class(settings)(tagger("bert"), settings, training_arguments(settings, tmp_path, 3),
+                                      feature_rows(12), COLLATOR, lambda model: next(scores))  # fmt: skip
+    with caplog.at_level("INFO"):
+        trainer.train()
+    assert "before SWA's first snapshot" in caplog.text and trainer.average.count == 0
+
+
 def test_a_run_without_tricks_has_the_plain_trainer():
     assert trainer_class(TrainingConfig()) is FoldTrainer
     assert FoldTrainer.training_step is FoldTrainer.__mro__[1].training_step
