@@ -75,10 +75,9 @@ def table_of(rows: list[Row], quick: bool, only: list[str] = ()) -> str:
         f"\n- missed: {what}" for what in missed
     )
     note += (
-        "\n\nWhat stands in the way: in bf16 both sides multiply with the same kernels, so that prediction gains what "
-        "padding costs the other side and no more, 1 / (1 - its share); in fp32 on AMD the kit's linear layers are "
-        "oneDNN's. DataGrand's longest lines are ten times the median: batches of so many rows pad them, batches of so "
-        "many tokens (training.batch_tokens) do not. Wall times also tell of other work on the machine."
+        "\n\nWhat stands in the way is in the rows. Where both sides multiply with the same kernels, prediction gains "
+        "what padding costs the other side and no more, 1 / (1 - its share). Wall times also tell of other work on the "
+        "machine."
     )
     if only:
         note += (

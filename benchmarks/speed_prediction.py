@@ -23,6 +23,7 @@ def prediction_rows(quick: bool, mix: Mix) -> list[Row]:
     from transformers import PrinterCallback, Trainer, TrainingArguments
 
     from common.training.arguments import precision
+    from common.training.fast_linear import wanted
     from common.training.prepared_text import PreparedText
     from common.training.trainer import predict_rows
 
@@ -66,6 +67,10 @@ def prediction_rows(quick: bool, mix: Mix) -> list[Row]:
                 "fp32": "float32", "bf16": "bfloat16"}[name]))  # fmt: skip
             remark = f"{share:.0%} of a large matrix product's speed"
             remark += f"; {plain:.0%} of theirs is padding"
+            if name == other_name:
+                # With the same kernels on both sides there is nothing else to gain.
+                remark += f", worth {1 / (1 - plain):.1f} times"
+                remark += "; the rest is oneDNN's linear layers" if name == "fp32" and wanted() else ""
             what = f"both in {name}" if name == other_name else f"predict_precision={name}"
             found.append(ratio_row(f"prediction, {mix.name}: {what}", f"Trainer.predict, {other_name}, {BATCH} rows",
                                    f"{first:,.0f} tokens/s", f"{second:,.0f} tokens/s",

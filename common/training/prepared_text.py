@@ -13,7 +13,7 @@ from common.training.batching import Collator, prediction_batches
 TOKENS = 16_384 if torch.cuda.is_available() else 2048
 # Batches beyond it are made anew at each pass, so that memory does not grow with the rows. A GPU would wait for them;
 # on a CPU they are some hundredths of a model's time.
-KEPT_BYTES = 2**28 if torch.cuda.is_available() else 2**24
+KEPT_BYTES = 2**28 if torch.cuda.is_available() else 2**22
 
 
 class PreparedText:
