@@ -43,7 +43,8 @@ def write_report(path: Path, metrics: dict[str, Any], folds: int) -> None:
 <body><h1>{metrics["contest"]}: {metrics["score"]:.4f}</h1>
 <p>Chosen: <b>{html.escape(metrics["chosen"])}</b>, {metrics["gain_over_best_member"]:+.4f} over the best member. Every
 score below is out-of-fold and cross-fitted: weights and thresholds were fitted on the other folds. Fitted on all folds
-at once, as the submission is, the chosen one scores {metrics["searched"]["score"]:.4f}.</p>
+at once, as the submission is, the chosen one scores {metrics["searched"]["score"]:.4f}: too good, since these rows were
+fitted on.</p>
 <table><tr>{head}</tr>{rows}</table>
 <img alt="scores by member and fold" src="data:image/png;base64,{_picture(metrics)}">
 <h2>Gains over the best member</h2>

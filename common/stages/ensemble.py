@@ -85,6 +85,7 @@ def ensemble(contest: Contest) -> dict[str, Any]:
     decision = contest.fit_decision(rows.train, blended)
     blended_test = blend.apply(Extended(contest, rows.test)([test[name] for name in chosen.members], blend))
 
+    # By a blend that was fitted on these rows, as on all: to look at, and not to be scored.
     blended.save(run.folder / "oof.parquet")
     blended_test.save(run.folder / "test.parquet")
     write_json(run.folder / "ensemble.json",
@@ -247,5 +248,6 @@ def _log(judged: list[Combined], chosen: Combined, metrics: dict[str, Any]) -> N
         line = f"  {kind} {item.name:{width}}  {item.result['score']:.4f}  {gain['gain']:+.4f}{bounds}"
         log.info(f"{line}  {item.seconds:.0f} s{'  <- chosen' if item is chosen else ''}")
     log.info(f"gain over the best member {metrics['gain_over_best_member']:+.4f}; "
-             f"fitted on all folds at once {metrics['searched']['score']:.4f}")  # fmt: skip
+             f"fitted on all folds at once {metrics['searched']['score']:.4f}, which is too good: these rows were "
+             "fitted on")  # fmt: skip
     log.info(f"submission: {metrics['submission'] or 'none, for there are no test rows'}")

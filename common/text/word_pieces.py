@@ -34,11 +34,12 @@ class WordPieces:
         # Words given as a list are tokenized as each of them by itself, but where a row's first word is marked.
         plain_steps = {step["type"] for step in normalizers + splitters} <= PLAIN_STEPS
         self.by_rows = parts["model"].get("type") == "WordPiece" and plain_steps
-        # An ideograph is a token of its own whatever stands beside it, unless one was added that holds it.
+        # An ideograph is a token of its own whatever stands beside it, unless a token was added that holds it, or the
+        # spaces that the normalizer puts around it.
         spaced = any(step["type"] == "BertNormalizer" and step["handle_chinese_chars"] for step in normalizers)
         parted = spaced and splitters[:1] == [{"type": "BertPreTokenizer"}]
         added = "".join(token["content"] for token in parts["added_tokens"])
-        self.by_characters = self.by_rows and parted and added.isascii()
+        self.by_characters = self.by_rows and parted and added.isascii() and not any(map(str.isspace, added))
 
     def ids(self, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """As `piece_ids_of` gives them: int64 (tokens of all words,), and lengths int64 (words,)."""

@@ -15,7 +15,7 @@ from common.text.word_pieces import WordPieces
 class WordTable:
     """Sub-tokens of words that stand alone; a word is tokenized when it is first seen and remembered.
 
-    tokenizer: any fast tokenizer.
+    tokenizer: any fast tokenizer, whose vocabulary stays as it is while this is used.
     whole_words: a word with a Chinese character that is in the vocabulary is one token, whatever the tokenizer does.
     keep_empty: a word that the tokenizer drops (a space, a control character) has no token rather than [UNK].
     places: whether to know the tokens' characters; without, words are learnt in a fraction of the time, and starts and
@@ -32,7 +32,7 @@ class WordTable:
         places: bool = True,
     ) -> None:  # fmt: skip
         self.tokenizer, self.keep_empty, self.places = tokenizer, keep_empty, places
-        self._pieces = WordPieces(tokenizer)
+        self._pieces = None if places else WordPieces(tokenizer)
         self.vocabulary = {
             word: number
             for word, number in (tokenizer.get_vocab() if whole_words else {}).items()
@@ -52,7 +52,7 @@ class WordTable:
         return found
 
     def _learn(self, words: list[str]) -> None:
-        pieces = pieces_of(self.tokenizer, words) if self.places else _without_places(*self._pieces.ids(words))
+        pieces = _without_places(*self._pieces.ids(words)) if self._pieces else pieces_of(self.tokenizer, words)
         first, width = starts_of(pieces.lengths), pieces.lengths
         filled = np.flatnonzero(width > 1)
         marked = filled[np.isin(pieces.ids[first[filled]], mark_ids(self.tokenizer))]

@@ -41,7 +41,8 @@ def feature_table(
 def table_of(columns: dict[str, Any]) -> Dataset:
     """`Dataset.from_dict`, where rows are arrays without looking at each of them.
 
-    columns: a list of one array a row, all of one type, becomes a column of lists; anything else is as in `from_dict`.
+    columns: a list of one array a row, all of one type, becomes a column of lists; an array becomes a column without
+    being copied; anything else is as in `from_dict`.
     """
     made = {}
     for name, values in columns.items():

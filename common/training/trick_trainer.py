@@ -94,13 +94,13 @@ class TrickTrainer(FoldTrainer):
         super()._load_best_model()
         if self.average:
             self.average.load(Path(self.state.best_model_checkpoint))
-            if not self.average.count:
-                log.info("  the best epoch came before SWA's first snapshot: what is kept are its own weights, no "
-                         "average; training.keep=last keeps the average")  # fmt: skip
 
     def _finalize_training(self, *args: Any, **kwargs: Any) -> Any:
         output = super()._finalize_training(*args, **kwargs)
         if self.average:
+            if not self.average.count:
+                log.info("  what is kept is no average: SWA's first snapshot comes after the best epoch (keep=last "
+                         "takes the average), or after the last step (see averaging.every)")  # fmt: skip
             self.average.swap()
         return output
 

@@ -208,15 +208,21 @@ def test_what_is_scored_and_what_is_saved_is_the_average(tmp_path, keep):
     assert torch.equal(trainer.model.state_dict()[name], seen[0 if keep == "best" else 1][name])
 
 
-def test_a_best_epoch_before_the_first_snapshot_is_said(tmp_path, caplog):
-    settings = fast(batch_size=4, epochs=2, keep="best", averaging=AveragingConfig("swa", last=1))
+@pytest.mark.parametrize(
+    ("keep", "averaging"),
+    [("best", AveragingConfig("swa", last=1)), ("last", AveragingConfig("swa", every=500)), ("last", None)],
+)
+def test_weights_that_are_no_average_are_said_to_be_none(tmp_path, caplog, keep, averaging):
+    averaging = averaging or AveragingConfig("swa", last=1)
+    silent = keep == "last" and not averaging.every
+    settings = fast(batch_size=4, epochs=2, keep=keep, averaging=averaging)
     scores = iter([{"score": 1.0}, {"score": 0.0}])
     set_seed(3)
     trainer = trainer_class(settings)(tagger("bert"), settings, training_arguments(settings, tmp_path, 3),
                                       feature_rows(12), COLLATOR, lambda model: next(scores))  # fmt: skip
     with caplog.at_level("INFO"):
         trainer.train()
-    assert "before SWA's first snapshot" in caplog.text and trainer.average.count == 0
+    assert ("SWA's first snapshot" in caplog.text) == (trainer.average.count == 0) == (not silent)
 
 
 def test_a_run_without_tricks_has_the_plain_trainer():
