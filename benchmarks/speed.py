@@ -76,8 +76,7 @@ def table_of(rows: list[Row], quick: bool, only: list[str] = ()) -> str:
     )
     note += (
         "\n\nWhat stands in the way is in the rows. Where both sides multiply with the same kernels, prediction gains "
-        "what padding costs the other side and no more, 1 / (1 - its share). Wall times also tell of other work on the "
-        "machine."
+        "what padding costs the other side and no more. Wall times also tell of other work on the machine."
     )
     if only:
         note += (

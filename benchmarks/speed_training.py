@@ -163,7 +163,7 @@ def training_rows(quick: bool, mix: Mix) -> list[Row]:
     remark = f"with training.batch_tokens: {shares[1]:.1%}"
     if shares[0] >= 0.05:
         remark += f"; the longest row has {lengths.max() / np.median(lengths):.0f} times the median, and pads the "
-        remark += f"{mix.batch - 1} beside it; rows stay the default, for README's scores are of them"
+        remark += f"{mix.batch - 1} beside it; batch_size stays the default, since README's scores were trained with it"
     rows.append(Row(f"padding, {mix.name}", "random order", f"{shares[0]:.1%}", f"{shares[2]:.1%}", "", "< 5%",
                     shares[0] < 0.05, remark))  # fmt: skip
     return rows
