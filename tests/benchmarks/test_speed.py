@@ -95,7 +95,7 @@ def test_packed_rows_give_what_rows_of_their_own_give():
 
 
 def test_a_profile_tells_the_operations_of_both_ways(monkeypatch):
-    monkeypatch.setattr(speed_profile, "STEPS", 1)
+    monkeypatch.setattr(speed_profile, "STEPS", {"training": 1, "prediction": 1})
     rows = speed_lengths.sohu_rows(40)
     member = speed_members.matcher(rows, max_length=64)
     table, _ = member.features(rows, labelled=True)
