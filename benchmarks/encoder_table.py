@@ -54,13 +54,15 @@ def table(found: dict[tuple[str, str], Result], names: Sequence[str]) -> str:
     ]
     for name in names:
         task = TASKS[name]
-        baseline, random, pretrained = (found.get((name, start)) for start in ("baseline", "random", "pretrained"))
+        results = [found.get((name, start)) for start in ("baseline", "random", "pretrained")]
+        baseline, random, pretrained = results
+        best = max((mean(own.scores) for own in results if own), default=None)
+        marked = [f"**{own}**" if own and mean(own.scores) == best else str(own or "-") for own in results]
         cells = [
             task.title,
             {"accuracy": "accuracy", "f1": "F1", "entity_f1": "entity F1"}[task.metric],
-            f"{baseline} ({baseline.by})" if baseline else "-",
-            str(random or "-"),
-            f"**{pretrained}**" if pretrained else "-",
+            f"{marked[0]} ({baseline.by})" if baseline else "-",
+            *marked[1:],
             _gain(pretrained, random),
             _gain(pretrained, baseline),
             f"{task.published:.3f}" if task.published else "-",

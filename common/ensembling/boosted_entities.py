@@ -47,6 +47,7 @@ class BoostedEntities(IntervalConfidence):
         spans, _ = self.candidates(parts)
         right = self._right(spans, targets, parts[0])
         half = _half_of(average(parts))[np.searchsorted(parts[0].offsets, spans[:, 0], side="right") - 1]
+        # With fewer no tree of a half could split, and all entities would be as likely.
         enough = 2 * self.leaf_units / DETERMINISTIC["bagging_fraction"]
         if any((half == side).sum() < enough or len(np.unique(right[half == side])) < 2 for side in (0, 1)):
             return super().fit(parts, targets, objective)

@@ -9,7 +9,7 @@ import numpy as np
 from common.ensembling.blending import Blend, Objective
 from common.ensembling.scores import Scores, average
 
-# The same rows give the same trees, whatever the machine's cores.
+# Each tree sees some of the columns and of the rows; the same rows give the same trees, whatever the machine's cores.
 DETERMINISTIC: dict[str, Any] = {
     "feature_fraction": 0.5, "bagging_fraction": 0.7, "bagging_freq": 1, "seed": 1, "deterministic": True,
     "force_row_wise": True, "num_threads": 1, "verbosity": -1,
