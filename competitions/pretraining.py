@@ -11,6 +11,7 @@ from common.logs import start_log
 from common.processes import rank
 from common.stages.pretrain import Models, PretrainConfig, pretrain
 from common.text.corpus_files import write_corpus
+from common.text.sentence_pairs import SENTENCE_PAIRS
 
 DEFAULT = Path(__file__).parent / "config" / "pretrain.yaml"
 
@@ -79,7 +80,8 @@ def build_model(config: PretrainConfig, tokenizer: Any) -> Any:
         raise ConfigError(f"the vocabulary has {len(tokenizer)} tokens, more than the encoder has embeddings")
     if not torch.cuda.is_available():
         use_plain_attention(encoder)
-    model = MaskedLM.from_encoder(encoder, sentence_order=config.sentence_order)
+    classes = len(SENTENCE_PAIRS[config.sentence_pairs]) if config.sentence_pairs else 0
+    model = MaskedLM.from_encoder(encoder, sentence_classes=classes)
     if config.training.within_documents and not model.keeps_documents_apart():
         kind = encoder.config.model_type
         raise ConfigError(f"training.within_documents: {kind} cannot keep the documents of a row apart")

@@ -20,26 +20,29 @@ HEAD_WEIGHTS = ("dense.weight", "dense.bias", "norm.weight", "norm.bias", "bias"
 
 
 class MaskedLMConfig(HeadConfig):
-    """sentence_order: also say whether the two segments of a row were swapped."""
+    """sentence_classes: how many relations of a row's two segments to tell apart; 0: there are no pairs.
+
+    Which they are says `common.text.sentence_pairs`.
+    """
 
     model_type = "kit_masked_lm"
 
-    sentence_order: bool = False
+    sentence_classes: int = 0
 
 
 @dataclass
 class MaskedLMOutput(ModelOutput):
     """What one batch gives.
 
-    loss: what is trained on, the masked tokens' cross-entropy plus that of sentence order where there is one.
+    loss: what is trained on, the masked tokens' cross-entropy plus that of the pairs where there are some.
     masked_loss: of the masked tokens alone. correct: (masked,) bool, whether each was predicted; outside training only.
-    order_correct: (batch,) bool, whether each row's order was; outside training only.
+    pair_correct: (batch,) bool, whether each pair's relation was; outside training only.
     """
 
     loss: Tensor | None = None
     masked_loss: Tensor | None = None
     correct: Tensor | None = None
-    order_correct: Tensor | None = None
+    pair_correct: Tensor | None = None
 
 
 class MaskedLM(Head):
@@ -47,7 +50,7 @@ class MaskedLM(Head):
 
     The scores of the vocabulary are computed where a token is masked and nowhere else: a seventh of the work. They come
     from the encoder's own word embeddings, whatever their size (ALBERT's and ELECTRA's are smaller than its states).
-    Sources: Devlin et al. 2019, BERT, section 3.1; Lan et al. 2020, ALBERT, section 3.1, for sentence order.
+    Sources: Devlin et al. 2019, BERT, section 3.1; Lan et al. 2020, ALBERT, section 3.1, for pairs.
     """
 
     config_class = MaskedLMConfig
@@ -62,8 +65,10 @@ class MaskedLM(Head):
         self.norm = nn.LayerNorm(size, eps=getattr(self.encoder.config, "layer_norm_eps", 1e-12))
         # The decoder's weight is the embedding itself and so not a parameter of the head: nothing is tied or stored.
         self.bias = nn.Parameter(torch.zeros(vocabulary))
-        if config.sentence_order:
-            self.order = nn.Sequential(nn.Linear(hidden, hidden), nn.Tanh(), nn.Linear(hidden, 2))
+        if config.sentence_classes:
+            self.relation = nn.Sequential(
+                nn.Linear(hidden, hidden), nn.Tanh(), nn.Linear(hidden, config.sentence_classes)
+            )
 
     def forward(
         self,
@@ -73,7 +78,7 @@ class MaskedLM(Head):
         labels: Tensor | None = None,
         token_type_ids: Tensor | None = None,
         position_ids: Tensor | None = None,
-        sentence_order_labels: Tensor | None = None,
+        pair_labels: Tensor | None = None,
         num_items_in_batch: Tensor | int | None = None,
     ) -> MaskedLMOutput:
         """The loss of one batch.
@@ -81,27 +86,27 @@ class MaskedLM(Head):
         input_ids (batch, length). attention_mask (batch, length), 1 for tokens, or bool (batch, length, length), which
         token may attend to which; None where nothing is padded. positions (masked,): places of the masked tokens in the
         flattened batch; labels (masked,): what stood there. token_type_ids, position_ids (batch, length).
-        sentence_order_labels (batch,): 1 where the segments were swapped. num_items_in_batch: masked tokens of the
-        whole step, which the loss is divided by; without it, those of this batch.
-        Returns a MaskedLMOutput. Raises ValueError for sentence order labels without the head for them.
+        pair_labels (batch,): the relation of each row's segments. num_items_in_batch: masked tokens of the whole step,
+        which the loss is divided by; without it, those of this batch.
+        Returns a MaskedLMOutput. Raises ValueError for pair labels without the head for them.
         """
         states = self.encode(input_ids, self._mask(attention_mask), token_type_ids, **self._places(position_ids))[0]
         logits = self.vocabulary_logits(states.flatten(0, 1)[positions])
         total = F.cross_entropy(logits.float(), labels, reduction="sum")
         own = max(len(labels), 1)
         masked_loss = total / (own if num_items_in_batch is None else num_items_in_batch)
-        loss, order_correct = masked_loss, None
-        if sentence_order_labels is not None:
-            if not self.config.sentence_order:
-                raise ValueError("sentence_order_labels need a head for them: MaskedLM with sentence_order=True")
-            order = self.order(states[:, 0])
-            order_loss = F.cross_entropy(order.float(), sentence_order_labels)
+        loss, pair_correct = masked_loss, None
+        if pair_labels is not None:
+            if not self.config.sentence_classes:
+                raise ValueError("pair_labels need a head for them: MaskedLM with sentence_classes=2, say")
+            relation = self.relation(states[:, 0])
+            pair_loss = F.cross_entropy(relation.float(), pair_labels)
             # A mean over the step's batches, each counted as the masked tokens are.
             share = 1.0 if num_items_in_batch is None else own / num_items_in_batch
-            loss = loss + order_loss * share
-            order_correct = None if self.training else order.argmax(-1) == sentence_order_labels
+            loss = loss + pair_loss * share
+            pair_correct = None if self.training else relation.argmax(-1) == pair_labels
         correct = None if self.training else logits.argmax(-1) == labels
-        return MaskedLMOutput(loss, masked_loss, correct, order_correct)
+        return MaskedLMOutput(loss, masked_loss, correct, pair_correct)
 
     def vocabulary_logits(self, states: Tensor) -> Tensor:
         """states (..., hidden). Returns (..., vocabulary)."""

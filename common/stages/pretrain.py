@@ -12,6 +12,7 @@ from common.files import DataError, atomic_path, read_json, write_json
 from common.logs import log
 from common.text.corpus_files import corpus_files, lines_of, text_names
 from common.text.masking import MaskingConfig
+from common.text.sentence_pairs import SENTENCE_PAIRS
 from common.training.pretraining import PretrainingConfig
 
 TOKENIZERS = ("character", "anonymised")
@@ -35,7 +36,8 @@ class PretrainConfig:
     token is [UNK].
     user_dictionary: words for jieba, which whole words come from.
     masking: the objective. vector_epochs: passes of the word vectors that MacBERT's similar words come from.
-    sentence_order: also predict the order of two segments. half: store the encoder's weights in float16.
+    sentence_pairs: also tell how two segments are related: order (ALBERT), next (BERT) or structure (StructBERT).
+    half: store the encoder's weights in float16.
     training: how it is trained.
     """
 
@@ -52,15 +54,19 @@ class PretrainConfig:
     user_dictionary: str = ""
     masking: MaskingConfig = field(default_factory=MaskingConfig)
     vector_epochs: int = 1
-    sentence_order: bool = False
+    sentence_pairs: str = ""
     half: bool = False
     training: PretrainingConfig = field(default_factory=PretrainingConfig)
 
     def __post_init__(self) -> None:
         if self.rank_mapping and not self.encoder:
             raise ConfigError("rank_mapping goes on from a pretrained encoder: name it with encoder=")
-        if self.sentence_order and self.training.within_documents:
-            raise ConfigError("sentence_order has one document a row already: leave training.within_documents out")
+        if self.sentence_pairs not in ("", *SENTENCE_PAIRS):
+            raise ConfigError(
+                f"sentence_pairs is {self.sentence_pairs!r}{nearest(self.sentence_pairs, SENTENCE_PAIRS)}"
+            )
+        if self.sentence_pairs and self.training.within_documents:
+            raise ConfigError("sentence_pairs cannot keep documents apart: leave training.within_documents out")
 
 
 @dataclass(frozen=True)
@@ -193,7 +199,7 @@ def _made_tokenizer(config: PretrainConfig, files: list[Path], models: Models) -
 def _rows(config: PretrainConfig, folder: Path, files: list[Path], tokenizer: Any) -> tuple[Any, Any]:
     from common.text.packing import PackedRows
     from common.text.segmentation import Segmenter
-    from common.text.sentence_order import SegmentPairs
+    from common.text.sentence_pairs import SegmentPairs
     from common.text.token_store import build_token_store
     from common.text.tokenization import WholeWordTokenizer
 
@@ -201,8 +207,9 @@ def _rows(config: PretrainConfig, folder: Path, files: list[Path], tokenizer: An
     try:
         words = WholeWordTokenizer(tokenizer, Segmenter(config.user_dictionary or None))
         store = build_token_store(files, words, folder / "tokens", config.every_line)
-        pack = SegmentPairs if config.sentence_order else PackedRows
-        return store, pack(store, tokenizer, length)
+        if config.sentence_pairs:
+            return store, SegmentPairs(store, tokenizer, length, config.sentence_pairs)
+        return store, PackedRows(store, tokenizer, length)
     except DataError:
         raise
     except (ValueError, FileNotFoundError) as error:

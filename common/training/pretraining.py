@@ -142,7 +142,7 @@ class PretrainingTrainer(Trainer):
         self.config, self.rows, self.held_out = config, rows, held_out
         step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
         # An epoch is whole steps, so that every step has as many rows.
-        self.passes = Passes(train, config.seed, config.mixture, step)
+        self.passes = Passes(train, config.seed, config.mixture, step, rows.lengths, args.train_batch_size)
         callbacks: list[TrainerCallback] = [Progress(step * rows.mean_tokens), SaveByTime(config.save_minutes)]
         if args.process_index == 0:
             callbacks.append(TensorBoardCallback(SummaryWriter(folder / "tensorboard")))
@@ -175,10 +175,10 @@ class PretrainingTrainer(Trainer):
     def evaluate(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> dict[str, float]:
         """Loss and accuracy of masked tokens in held-out rows, of all and of each text; the same masks every time."""
         counts = torch.stack([self._count(numbers) for numbers in self.held_out.values()])
-        loss, right, masked, order_right, rows = counts.sum(0).tolist()
+        loss, right, masked, pairs_right, rows = counts.sum(0).tolist()
         metrics = {"loss": loss / masked, "accuracy": right / masked} if masked else {}
         if self.rows.pairs and rows:
-            metrics["order_accuracy"] = order_right / rows
+            metrics["pair_accuracy"] = pairs_right / rows
         for name, own in zip(self.held_out, counts.tolist(), strict=True):
             if own[2]:
                 metrics[f"accuracy_{name}"] = own[1] / own[2]
@@ -189,7 +189,7 @@ class PretrainingTrainer(Trainer):
 
     @torch.no_grad()
     def _count(self, numbers: np.ndarray) -> torch.Tensor:
-        """Sums over some rows, shared between the processes: loss, right tokens, masked tokens, right orders, rows."""
+        """Sums over some rows, shared between the processes: loss, right tokens, masked tokens, right pairs, rows."""
         sums = torch.zeros(5, dtype=torch.float64)
         device, training = self.args.device, self.model.training
         self.model.to(device).eval()
@@ -200,7 +200,7 @@ class PretrainingTrainer(Trainer):
             batch = self.rows.collate([self.rows[HELD_OUT, int(row)] for row in part])
             with self.accelerator.autocast():
                 output = self.model(**{key: value.to(device) for key, value in batch.items()})
-            right = 0 if output.order_correct is None else int(output.order_correct.sum())
+            right = 0 if output.pair_correct is None else int(output.pair_correct.sum())
             masked = len(batch["labels"])
             sums += torch.tensor(
                 [float(output.masked_loss) * masked, int(output.correct.sum()), masked, right, len(part)]
@@ -235,6 +235,8 @@ class Progress(TrainerCallback):
         left = spoken((state.max_steps - state.global_step) / rate) if rate else "unknown time"
         accuracy = metrics.get("eval_accuracy")
         held_out = "" if accuracy is None else f"held-out accuracy {accuracy:.4f}  "
+        pairs = metrics.get("eval_pair_accuracy")
+        held_out += "" if pairs is None else f"of pairs {pairs:.4f}  "
         log.info(f"  step {state.global_step:,} of {state.max_steps:,}  loss {self.loss:.3f}  {held_out}"
                  f"{rate * self.step_tokens:,.0f} tokens/s  {left} left")  # fmt: skip
 

@@ -9,27 +9,28 @@ from torch.utils.data import Dataset, Sampler
 
 from common.text.masking import Masker
 from common.text.packing import PackedRows, attention_within_documents, positions_in_documents
-from common.text.sentence_order import SegmentPairs
+from common.text.sentence_pairs import SegmentPairs
 
 HELD_OUT = -1  # stands for the pass of rows that are not trained on
+GROUPED_BATCHES = 64  # rows of similar length are looked for among this many batches
 
 
 class Drawn(NamedTuple):
-    """One masked row as numpy arrays: (length,), but positions and labels (masked,) and order (0 or 1, or None)."""
+    """One masked row as numpy arrays: (length,), but positions and labels (masked,) and pair (a number or None)."""
 
     input_ids: np.ndarray
     types: np.ndarray | None
     documents: np.ndarray | None
     positions: np.ndarray
     labels: np.ndarray
-    order: int | None
+    pair: int | None
 
 
 class MaskedRows(Dataset):
     """Rows by (pass, row number), masked by a generator of exactly that, so that any order, any number of processes and
     any interruption gives the same masks, and each pass others.
 
-    rows: packed rows, or segment pairs for sentence order. masker: the objective. seed: of all masks.
+    rows: packed rows, or pairs of segments. masker: the objective. seed: of all masks.
     within_documents: tokens attend to their own document alone; for packed rows.
     """
 
@@ -43,6 +44,11 @@ class MaskedRows(Dataset):
         return len(self.rows)
 
     @property
+    def lengths(self) -> np.ndarray | None:
+        """Most tokens of each row without special tokens, where they differ."""
+        return self.rows.lengths if self.pairs else None
+
+    @property
     def mean_tokens(self) -> float:
         """Tokens of a row on average, special tokens included."""
         if self.pairs:
@@ -54,14 +60,14 @@ class MaskedRows(Dataset):
         random = np.random.default_rng((self.seed, turn + 1, row))
         if self.pairs:
             drawn = self.rows.rows([row], random)
-            types, documents, order = drawn.token_type_ids[0], None, int(drawn.labels[0])
+            types, documents, pair = drawn.token_type_ids[0], None, int(drawn.labels[0])
         else:
             drawn = self.rows.rows([row])
-            types, order = None, None
+            types, pair = None, None
             padded = drawn.document_ids[0, -1] < 0
             documents = drawn.document_ids[0] if self.within or padded else None
         masked = self.masker(drawn.input_ids, drawn.word_ids, random)
-        return Drawn(masked.input_ids[0], types, documents, masked.positions, masked.labels, order)
+        return Drawn(masked.input_ids[0], types, documents, masked.positions, masked.labels, pair)
 
     def collate(self, rows: Sequence[Drawn]) -> dict[str, torch.Tensor]:
         """A batch for `MaskedLM.forward`; attention_mask is left out where nothing is padded."""
@@ -75,7 +81,7 @@ class MaskedRows(Dataset):
         }
         if self.pairs:
             batch["token_type_ids"] = _padded([row.types for row in rows], width, 0)
-            batch["sentence_order_labels"] = np.array([row.order for row in rows])
+            batch["pair_labels"] = np.array([row.pair for row in rows])
         elif self.within:
             documents = np.stack([row.documents for row in rows])
             batch["attention_mask"] = attention_within_documents(documents)
@@ -96,12 +102,16 @@ class Passes(Sampler):
     seed: of the order. mixture: each text's share of an epoch goes with its size to this power: 1 takes every row once
         an epoch, 0.5 takes small texts more often and large ones more rarely, 0 all texts alike.
     multiple: an epoch has as many rows as the parts together, less what is too few for this many (a whole step).
+    lengths: of every row, for rows that are padded to the longest of their batch: rows of similar length then come
+        together. batch: rows of a batch, with lengths.
 
     Within a text no row comes an n+1st time before each has come n times, over all epochs.
     Raises ValueError when there are too few rows for one step.
     """
 
-    def __init__(self, parts: Sequence[np.ndarray], seed: int, mixture: float = 1.0, multiple: int = 1) -> None:
+    def __init__(self, parts: Sequence[np.ndarray], seed: int, mixture: float = 1.0, multiple: int = 1,
+                 lengths: np.ndarray | None = None, batch: int = 1) -> None:  # fmt: skip
+        self.lengths, self.batch = lengths, batch
         self.parts, self.seed, self.epoch = [part for part in parts if len(part)], seed, 0
         sizes = np.array([len(part) for part in self.parts], dtype=np.float64)
         total = int(sizes.sum())
@@ -135,8 +145,20 @@ class Passes(Sampler):
         order = np.random.default_rng((self.seed, len(self.parts), self.epoch)).permutation(sum(map(len, rows)))
         order = order[: self.count]
         turns, rows = np.concatenate(turns)[order], np.concatenate(rows)[order]
+        if self.lengths is not None:
+            grouped = self._grouped(rows)
+            turns, rows = turns[grouped], rows[grouped]
         for turn, row in zip(turns, rows, strict=True):
             yield int(turn), int(row)
+
+    def _grouped(self, rows: np.ndarray) -> np.ndarray:
+        """An order of the rows: each stretch of some batches sorted by length and cut into batches, these shuffled."""
+        stretch = GROUPED_BATCHES * self.batch
+        order = np.lexsort((self.lengths[rows], np.arange(len(rows)) // stretch))
+        whole = len(rows) // self.batch * self.batch
+        batches = order[:whole].reshape(-1, self.batch)
+        shuffled = np.random.default_rng((self.seed, len(self.parts) + 1, self.epoch)).permutation(len(batches))
+        return np.concatenate([batches[shuffled].ravel(), order[whole:]])
 
 
 class Cut(NamedTuple):

@@ -115,8 +115,10 @@ OBJECTIVES = {
     "ngram of 2 and 3": ["masking.objective=ngram", "masking.ngram_shares=[0,0.5,0.5]"],
     "span": ["masking.objective=span"],
     "macbert": ["masking.objective=macbert"],
-    "sentence order": ["sentence_order=true"],
-    "albert": ["architecture.model_type=albert", "architecture.embedding_size=8", "sentence_order=true"],
+    "sentence order": ["sentence_pairs=order"],
+    "next sentence": ["sentence_pairs=next"],
+    "structure": ["sentence_pairs=structure"],
+    "albert": ["architecture.model_type=albert", "architecture.embedding_size=8", "sentence_pairs=order"],
     "nezha": ["architecture.model_type=nezha", "training.within_documents=true"],
     "within documents": ["training.within_documents=true", "half=true"],
     "lamb": ["training.optimizer=lamb"],
@@ -130,7 +132,8 @@ def test_every_objective_is_a_key(name: str, text: Path, tmp_path: Path) -> None
     states = load_encoder(folder)(**tokenizer("今天天气很好", return_tensors="pt"))[0]
     assert states.shape == (1, 8, 16) and states.isfinite().all()
     found = facts(tmp_path / "run")
-    assert found["steps"] == 2 and ("order_accuracy" in found) == ("sentence_order=true" in OBJECTIVES[name])
+    pairs = any("sentence_pairs" in word for word in OBJECTIVES[name])
+    assert found["steps"] == 2 and ("pair_accuracy" in found) == pairs
 
 
 def test_an_encoder_goes_on_with_its_vocabulary_and_head(text: Path, tmp_path: Path) -> None:
@@ -244,7 +247,8 @@ def test_the_matching_contest_pretrains_too(tmp_path: Path) -> None:
         (["training.optimizer=lam"], "training.optimizer is 'lam': did you mean 'lamb'"),
         (["training.dropout=1"], "training.dropout is 1"),
         (["trainig.steps=1"], "unknown config key 'trainig'"),
-        (["sentence_order=true", "training.within_documents=true"], "sentence_order has one document a row"),
+        (["sentence_pairs=order", "training.within_documents=true"], "sentence_pairs cannot keep documents apart"),
+        (["sentence_pairs=ordr"], "sentence_pairs is 'ordr': did you mean 'order'"),
         (["user_dictionary=/nowhere.txt"], "no such user dictionary"),
     ],
 )

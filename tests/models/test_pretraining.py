@@ -169,20 +169,20 @@ def test_dropout_is_set_everywhere_and_not_saved(family: str, tmp_path: Path) ->
     assert not torch.equal(*states)
 
 
-def test_sentence_order_is_a_second_loss_that_accumulates_to_a_mean() -> None:
-    masked, (inputs, _) = model(sentence_order=True), batch()
+def test_the_relation_of_pairs_is_a_second_loss_that_accumulates_to_a_mean() -> None:
+    masked, (inputs, _) = model(sentence_classes=2), batch()
     order = torch.tensor([0, 1, 1])
-    out = masked(**inputs, sentence_order_labels=order)
-    logits = masked.order(masked.encoder(inputs["input_ids"], attention_mask=inputs["attention_mask"])[0][:, 0])
+    out = masked(**inputs, pair_labels=order)
+    logits = masked.relation(masked.encoder(inputs["input_ids"], attention_mask=inputs["attention_mask"])[0][:, 0])
     assert out.loss.item() == pytest.approx((out.masked_loss + F.cross_entropy(logits, order)).item(), rel=1e-5)
     # Two halves of a step with as many masked tokens each.
-    halves = [masked(**inputs, sentence_order_labels=order, num_items_in_batch=2 * len(inputs["labels"])).loss] * 2
+    halves = [masked(**inputs, pair_labels=order, num_items_in_batch=2 * len(inputs["labels"])).loss] * 2
     assert sum(halves).item() == pytest.approx(out.loss.item(), rel=1e-5)
-    assert out.correct is None and out.order_correct is None
-    checked = masked.eval()(**inputs, sentence_order_labels=order)
-    assert checked.order_correct.tolist() == (logits.argmax(-1) == order).tolist()
-    with pytest.raises(ValueError, match="sentence_order=True"):
-        model()(**inputs, sentence_order_labels=order)
+    assert out.correct is None and out.pair_correct is None
+    checked = masked.eval()(**inputs, pair_labels=order)
+    assert checked.pair_correct.tolist() == (logits.argmax(-1) == order).tolist()
+    with pytest.raises(ValueError, match="sentence_classes=2"):
+        model()(**inputs, pair_labels=order)
 
 
 @pytest.mark.parametrize("half", [False, True], ids=["float32", "float16"])
@@ -241,8 +241,8 @@ def test_a_checkpoint_without_a_head_leaves_the_new_one(tmp_path: Path) -> None:
 
 
 def test_the_whole_model_is_saved_and_restored(tmp_path: Path) -> None:
-    masked = model("albert", sentence_order=True).eval()
+    masked = model("albert", sentence_classes=2).eval()
     masked.save_pretrained(tmp_path)
     restored = MaskedLM.from_pretrained(tmp_path).eval()
-    inputs = batch()[0] | {"sentence_order_labels": torch.tensor([0, 1, 0])}
+    inputs = batch()[0] | {"pair_labels": torch.tensor([0, 1, 0])}
     assert restored(**inputs).loss.item() == pytest.approx(masked(**inputs).loss.item(), rel=1e-6)

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from common.files import write_lines
 from common.text.masking import Masker, MaskingConfig
 from common.text.packing import PackedRows
-from common.text.sentence_order import SegmentPairs
+from common.text.sentence_pairs import SegmentPairs
 from common.text.token_store import TokenStore, build_token_store
 from common.text.tokenization import WholeWordTokenizer
 from common.text.vocabulary import character_tokenizer
@@ -78,7 +78,7 @@ def test_pairs_are_padded_to_the_longest(corpus: Corpus) -> None:
         assert batch["token_type_ids"][place, :length].tolist() == row.types.tolist()
         own = batch["positions"] // batch["input_ids"].shape[1] == place
         assert (batch["positions"][own] % batch["input_ids"].shape[1]).tolist() == row.positions.tolist()
-    assert set(batch["sentence_order_labels"].tolist()) == {0, 1}
+    assert set(batch["pair_labels"].tolist()) == {0, 1}
 
 
 def test_within_documents_the_mask_is_of_each_pair_of_tokens(corpus: Corpus) -> None:
@@ -109,6 +109,24 @@ def test_an_epoch_is_whole_steps() -> None:
     assert len(passes) == len(list(passes)) == 24
     with pytest.raises(ValueError, match="7 rows to train on are too few for a step of 8"):
         Passes([np.arange(7)], seed=1, multiple=8)
+
+
+def test_rows_of_similar_length_come_together() -> None:
+    lengths = np.random.default_rng(0).integers(1, 100, 2000)
+    parts = [np.arange(1500), np.arange(1500, 2000)]
+    plain, grouped = (Passes(parts, 3, 0.5, 16, given, 8) for given in (None, lengths))
+    for epoch in range(2):
+        plain.set_epoch(epoch)
+        grouped.set_epoch(epoch)
+        one, other = list(plain), list(grouped)
+        assert sorted(one) == sorted(other) and one != other
+        padding = [
+            sum(lengths[batch].max() * 8 - lengths[batch].sum() for batch in np.array(rows)[:, 1].reshape(-1, 8))
+            for rows in (one, other)
+        ]
+        assert padding[1] < padding[0] / 10
+        longest = [lengths[batch].max() for batch in np.array(other)[:, 1].reshape(-1, 8)]
+        assert np.corrcoef(longest[1:], longest[:-1])[0, 1] < 0.3, "batches are in no order of length"
 
 
 @pytest.mark.parametrize(("mixture", "shares"), [(1.0, (90, 10)), (0.5, (75, 25)), (0.0, (50, 50))])

@@ -1,11 +1,13 @@
-"""SegmentPairs: two neighbouring segments of one document, swapped half of the time, cut between lines."""
+"""SegmentPairs: two segments in one of an objective's relations, cut between lines."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.text.sentence_order import SegmentPairs
+from common.files import write_lines
+from common.text.sentence_pairs import ELSEWHERE, PRECEDES, SENTENCE_PAIRS, SegmentPairs
+from common.text.token_store import build_token_store
 from tests.common.text.test_packing import BARE, CLS, HAN, PAD, SEP, TOKENIZER, WORDS, store_of
 
 
@@ -87,3 +89,45 @@ def test_the_generator_decides(tmp_path):
 def test_too_short_rows_are_refused(tmp_path):
     with pytest.raises(ValueError, match="no room for two segments"):
         SegmentPairs(store_of(tmp_path, [[HAN]]), BARE, 4)
+
+
+@pytest.mark.parametrize("objective", SENTENCE_PAIRS)
+def test_relations_are_equally_likely_and_true(tmp_path, objective):
+    # Every document has its own character in its first line, and another in its second.
+    documents = [[HAN[2 * i] * 4, HAN[2 * i + 1] * 5] for i in range(len(HAN) // 2)]
+    pairs = SegmentPairs(store_of(tmp_path, documents), BARE, 64, objective)
+    relations, random = SENTENCE_PAIRS[objective], np.random.default_rng(0)
+    lines = [[TOKENIZER.piece_ids([line])[0].tolist() for line in document] for document in documents]
+    counts, turns = np.zeros(len(relations)), 400
+    for _ in range(turns):
+        rows = pairs.rows(range(len(pairs)), random)
+        for number, (ids, label) in enumerate(zip(rows.input_ids.tolist(), rows.labels, strict=True)):
+            a, b = parts_of(ids)
+            first, second = lines[number]
+            relation = relations[label]
+            if relation is ELSEWHERE:
+                assert a == first and b in [line for _, line in lines[:number]], "of a document before this one"
+            else:
+                assert (a, b) == ((second, first) if relation is PRECEDES else (first, second))
+            if number:  # the first document has none before it
+                counts[label] += 1
+    share, drawn = 1 / len(relations), turns * (len(pairs) - 1)
+    assert (np.abs(counts / drawn - share) < 4 * np.sqrt(share * (1 - share) / drawn)).all()
+    if ELSEWHERE in relations:
+        alone = pairs.rows([0] * 100, random)
+        assert ELSEWHERE not in {relations[label] for label in alone.labels}
+
+
+def test_a_segment_of_another_document_is_of_the_same_file_and_no_longer(tmp_path):
+    files = [tmp_path / "a.txt", tmp_path / "b.txt"]
+    for file, characters in zip(files, (HAN[:5], HAN[5:10]), strict=True):
+        write_lines(file, [line for i in range(1, 9) for line in (characters * 3, characters * i, "")])
+    store = build_token_store(files, TOKENIZER, tmp_path / "tokens")
+    pairs = SegmentPairs(store, BARE, 48, "next")
+    own = [set(TOKENIZER.piece_ids([characters])[0].tolist()) for characters in (HAN[:5], HAN[5:10])]
+    for seed in range(20):
+        rows = pairs.rows(range(len(pairs)), np.random.default_rng(seed))
+        assert (rows.attention_mask.sum(axis=1) <= pairs.lengths + 3).all()
+        for number, ids in enumerate(rows.input_ids.tolist()):
+            a, b = parts_of(ids)
+            assert set(a) | set(b) <= own[int(pairs.starts[number] >= store.part_starts[1])]
