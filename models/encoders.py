@@ -86,19 +86,30 @@ def load_encoder_config(name_or_folder: str | Path, **config_overrides: Any) -> 
     return config
 
 
+# Of new token types, in standard deviations of the word embeddings. A mark that starts at nothing, as a copy of its
+# type, stays too faint beside pretrained words to be learned in fine-tuning.
+MARK_SCALE = 0.4
+
+
+@torch.no_grad()
 def widen_token_types(encoder: PreTrainedModel, count: int) -> bool:
     """Gives a pretrained encoder room for `count` token types, so that tokens can be marked by more than their segment.
 
-    Type t starts as a copy of type t modulo those that it had: before any training the marks change nothing.
+    Type t starts as type t modulo those that it had, plus a random vector for each of its marks (t divided by those).
     Returns whether the encoder has token types at all; without, it stays as it is.
     """
     found = [(module, module.token_type_embeddings) for module in encoder.modules()
              if isinstance(getattr(module, "token_type_embeddings", None), nn.Embedding)]  # fmt: skip
+    scale = MARK_SCALE * encoder.get_input_embeddings().weight.std()
     for module, old in found:
         types = len(old.weight)
         if types < count:
             module.token_type_embeddings = nn.Embedding(count, old.embedding_dim).to(old.weight)
-            module.token_type_embeddings.weight.data = old.weight.data[torch.arange(count) % types].clone()
+            number = torch.arange(count)
+            marks = torch.randn(-(-count // types), old.embedding_dim) * scale
+            marks[0] = 0  # the types that there were stay as they are
+            values = old.weight.data[number % types] + marks[number // types].to(old.weight)
+            module.token_type_embeddings.weight.data = values
             module.token_type_embeddings._is_hf_initialized = True
             encoder.config.type_vocab_size = count
     return bool(found)

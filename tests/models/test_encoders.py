@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertModel
 
-from models.encoders import encoder_from_config, load_encoder, widen_token_types
+from models.encoders import MARK_SCALE, encoder_from_config, load_encoder, widen_token_types
 from models.recurrent import RecurrentEncoder
 from tests.models.families import CONFIGS
 
@@ -36,19 +36,26 @@ def test_every_family_loads_its_own_weights_without_pooler(checkpoint: Path, tex
     assert encoder(**texts).last_hidden_state.shape == (3, 9, 16)
 
 
-def test_new_token_types_start_as_the_old_ones_and_are_kept(checkpoint: Path, texts: dict, tmp_path: Path) -> None:
+def test_new_token_types_are_the_old_ones_with_a_mark(checkpoint: Path, texts: dict, tmp_path: Path) -> None:
     encoder, before = load_encoder(checkpoint), load_encoder(checkpoint)
     if not widen_token_types(encoder, 6):
         assert encoder.config.model_type == "deberta-v2"
         return
     sides = before.config.type_vocab_size
-    types = torch.arange(9).expand(3, 9) % 6
-    marked = encoder(**texts | {"token_type_ids": types}).last_hidden_state
-    plain = before(**texts | {"token_type_ids": types % sides}).last_hidden_state
-    torch.testing.assert_close(marked, plain)
+    types = torch.arange(9).expand(3, 9) % sides
+    same = encoder(**texts | {"token_type_ids": types}).last_hidden_state
+    torch.testing.assert_close(same, before(**texts | {"token_type_ids": types}).last_hidden_state)
+    table = next(value for name, value in encoder.state_dict().items() if "token_type_embeddings" in name)
+    marks = (table - table[torch.arange(6) % sides])[sides:]
+    # One mark is the same for each side, as large as words are, and unlike the next.
+    assert all(torch.allclose(marks[side], marks[0], atol=1e-6) for side in range(sides))
+    assert not torch.allclose(marks[0], marks[-1])
+    words = encoder.get_input_embeddings().weight.std()
+    assert 0.5 * MARK_SCALE * words < marks.std() < 2 * MARK_SCALE * words
     encoder.save_pretrained(tmp_path)
-    again = load_encoder(tmp_path)(**texts | {"token_type_ids": types}).last_hidden_state
-    torch.testing.assert_close(again, marked)
+    marked = texts | {"token_type_ids": torch.arange(9).expand(3, 9) % 6}
+    again = load_encoder(tmp_path)(**marked).last_hidden_state
+    torch.testing.assert_close(again, encoder(**marked).last_hidden_state)
 
 
 def test_padding_changes_no_hidden_state(checkpoint: Path, texts: dict) -> None:
