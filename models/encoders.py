@@ -92,21 +92,22 @@ MARK_SCALE = 0.4
 
 
 @torch.no_grad()
-def widen_token_types(encoder: PreTrainedModel, count: int) -> bool:
+def widen_token_types(encoder: PreTrainedModel, count: int, scale: float = MARK_SCALE) -> bool:
     """Gives a pretrained encoder room for `count` token types, so that tokens can be marked by more than their segment.
 
-    Type t starts as type t modulo those that it had, plus a random vector for each of its marks (t divided by those).
+    Type t starts as type t modulo those that it had, plus a random vector for each of its marks (t divided by those) of
+    `scale` standard deviations of the word embeddings; 0 where the encoder cannot learn what the marks mean.
     Returns whether the encoder has token types at all; without, it stays as it is.
     """
     found = [(module, module.token_type_embeddings) for module in encoder.modules()
              if isinstance(getattr(module, "token_type_embeddings", None), nn.Embedding)]  # fmt: skip
-    scale = MARK_SCALE * encoder.get_input_embeddings().weight.std()
+    deviation = scale * encoder.get_input_embeddings().weight.std()
     for module, old in found:
         types = len(old.weight)
         if types < count:
             module.token_type_embeddings = nn.Embedding(count, old.embedding_dim).to(old.weight)
             number = torch.arange(count)
-            marks = torch.randn(-(-count // types), old.embedding_dim) * scale
+            marks = torch.randn(-(-count // types), old.embedding_dim) * deviation
             marks[0] = 0  # the types that there were stay as they are
             values = old.weight.data[number % types] + marks[number // types].to(old.weight)
             module.token_type_embeddings.weight.data = values

@@ -50,7 +50,7 @@ class MaskedLM(Head):
 
     The scores of the vocabulary are computed where a token is masked and nowhere else: a seventh of the work. They come
     from the encoder's own word embeddings, whatever their size (ALBERT's and ELECTRA's are smaller than its states).
-    Sources: Devlin et al. 2019, BERT, section 3.1; Lan et al. 2020, ALBERT, section 3.1, for pairs.
+    Sources: Devlin et al. 2019, BERT, section 3.1; pairs by section 3.1 there and in Lan et al. 2020, ALBERT.
     """
 
     config_class = MaskedLMConfig

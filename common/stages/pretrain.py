@@ -89,6 +89,7 @@ def pretrain(config: PretrainConfig, models: Models) -> Path:
     Raises ConfigError for settings that do not fit, or others than those that output_dir was begun with, and DataError
     for text that cannot be read.
     """
+    import numpy as np
     from transformers import set_seed
     from transformers.utils import logging
 
@@ -114,6 +115,8 @@ def pretrain(config: PretrainConfig, models: Models) -> Path:
         masker = Masker(config.masking, tokenizer, similar)
         masked = MaskedRows(rows, masker, training.seed, training.within_documents)
         cut = cut_rows(rows, training.held_out, training.most_held_out)
+        if config.sentence_pairs:
+            rows.hold_out(np.concatenate(cut.held_out))
         set_seed(training.seed)
         model = models.build(config, tokenizer)
         names = text_names(files)
@@ -263,7 +266,7 @@ def _finish(folder: Path, config: PretrainConfig, trainer: Any, tokenizer: Any, 
     draw_losses(trainer.state.log_history, folder / "loss.png")
     facts = {
         "steps": trainer.state.global_step,
-        "tokens": round(rows * arguments.world_size * trainer.rows.mean_tokens),
+        "tokens": round(rows * arguments.world_size * trainer.row_tokens),
         "parameters": sum(value.numel() for value in trainer.model.encoder.parameters()),
         **{key.removeprefix("eval_"): value for key, value in metrics.items()},
     }

@@ -34,6 +34,24 @@ class PairRows(NamedTuple):
     labels: np.ndarray
 
 
+class Reach(NamedTuple):
+    """Which other windows each window may take a segment from: some in a row, less those of its own document.
+
+    All int64 (windows,). first: number of the first of them. own_first, own: number of the first of its own document
+    among them, and how many those are. others: how many are left.
+    """
+
+    first: np.ndarray
+    own_first: np.ndarray
+    own: np.ndarray
+    others: np.ndarray
+
+    def other(self, window: int, draw: float) -> int:
+        """The number of one of them. draw: which, from 0 up to 1."""
+        number = int(self.first[window]) + int(draw * self.others[window])
+        return number + int(self.own[window]) * (number >= self.own_first[window])
+
+
 class SegmentPairs:
     """Windows of single documents, each cut in two anew at every pass; the halves in one of an objective's relations,
     all equally likely.
@@ -43,11 +61,13 @@ class SegmentPairs:
 
     A document that does not fit is cut into windows of nearly the same length. A window is cut at the start of one of
     its lines, or where it has only one, at the start of one of its words. Windows of one token are left out.
-    A segment of another document is the second half of a window before this document in the same text file: of the
-    same kind of text, and, as a text's last rows are held out, never of those. It is cut to the length of what it
-    stands for; the windows of a text's first document have none.
+    A segment of another document is the second half of another window of the same text file. Where an objective has
+    such segments, every second half is cut to the shorter of its own and another's, so that no length tells which it
+    is. Windows held out (`hold_out`) and the others never lend each other segments; a window with no other document in
+    reach is a pair that follows.
     lengths: int64 (windows,), most tokens of each without special tokens, for batches of rows of similar length.
-    Raises ValueError when a pair does not fit, the tokenizer cannot pad, or no document has two tokens.
+    Raises ValueError when a pair does not fit, the tokenizer cannot pad, no document has two tokens, or an objective
+    wants segments of other documents and no text file has two.
     """
 
     def __init__(
@@ -75,10 +95,12 @@ class SegmentPairs:
         self.starts, self.lengths, document = self.starts[splittable], self.lengths[splittable], document[splittable]
         if not len(self.starts):
             raise ValueError("no document has two tokens: pairs of segments need documents of several sentences")
-        # The windows that another document's segment may come from: of the same text file, before this document.
-        part = np.searchsorted(store.part_starts, document, side="right") - 1
-        self.others = np.stack([np.searchsorted(self.starts, np.array(store.part_starts)[part]),
-                                np.searchsorted(self.starts, document)])  # fmt: skip
+        self.document = document
+        self.reach: Reach | None = None
+        if ELSEWHERE in self.relations:
+            self.hold_out(np.zeros(0, dtype=np.int64))
+            if not self.reach.others.any():
+                raise ValueError("no text file has two documents: an empty line ends a document")
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -94,16 +116,18 @@ class SegmentPairs:
         begins, inside = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
         types = np.zeros(shape, dtype=np.int64)
         (before, between, after), ((type_0, type_1, type_2), text_types) = self.parts, self.types
-        for row, (window, length, draw, choice, cut) in enumerate(zip(indices, lengths, *draws[1:], strict=True)):
+        for row, (window, draw, choice, cut) in enumerate(zip(indices, *draws[1:], strict=True)):
             (a, a_words), (b, b_words) = self._halves(window, draw)
-            relation, (lowest, highest) = self.relations[labels[row]], self.others[:, window]
-            if relation is ELSEWHERE and lowest == highest:
-                labels[row], relation = 0, FOLLOWS
+            relation = self.relations[labels[row]]
+            if self.reach is not None and self.reach.others[window]:
+                _, (c, c_words) = self._halves(self.reach.other(window, choice), cut)
+                shorter = min(len(b), len(c))
+                b, b_words = (c, c_words) if relation is ELSEWHERE else (b, b_words)
+                b, b_words = b[:shorter], b_words[:shorter]
+            elif relation is ELSEWHERE:
+                labels[row] = self.relations.index(FOLLOWS)
             if relation is PRECEDES:
                 (a, a_words), (b, b_words) = (b, b_words), (a, a_words)
-            elif relation is ELSEWHERE:
-                _, (b, b_words) = self._halves(lowest + int(choice * (highest - lowest)), cut)
-                b, b_words = b[: length - len(a)], b_words[: length - len(a)]
             layout = (
                 (before, False, type_0), (a, a_words, text_types[0]), (between, False, type_1),
                 (b, b_words, text_types[1]), (after, False, type_2),
@@ -115,6 +139,22 @@ class SegmentPairs:
                 place += len(part)
             inside[row, :place] = True
         return PairRows(ids, word_ids_of(ids, begins, self.special, inside), types, inside.astype(np.int64), labels)
+
+    def hold_out(self, numbers: np.ndarray) -> None:
+        """Keeps windows apart that are not trained on. numbers: of them, of each text file its last ones."""
+        if ELSEWHERE not in self.relations:
+            return
+        parts = np.array(self.store.part_starts)
+        part, bounds = np.searchsorted(parts, self.document, side="right") - 1, np.searchsorted(self.starts, parts)
+        apart = np.zeros(len(self), dtype=bool)
+        apart[numbers] = True
+        before = np.concatenate([[0], np.cumsum(apart)])
+        first, stop = bounds[part], bounds[part + 1]
+        border = stop - (before[stop] - before[first])
+        first, stop = np.where(apart, border, first), np.where(apart, stop, border)
+        own_first = np.maximum(np.searchsorted(self.document, self.document), first)
+        own_stop = np.minimum(np.searchsorted(self.document, self.document, side="right"), stop)
+        self.reach = Reach(first, own_first, own_stop - own_first, stop - first - (own_stop - own_first))
 
     def _halves(self, window: int, draw: float) -> list[tuple[np.ndarray, np.ndarray]]:
         """Tokens and starts of words of a window's two halves. draw: where it is cut, from 0 up to 1."""

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from common.logs import log, spoken
 from common.training.arguments import precision
 from common.training.optimizers import Lamb
 from common.training.pretraining_rows import HELD_OUT, MaskedRows, Passes
+
+MEASURED_ROWS = 1024  # of pairs, for how many tokens a row has on average
 
 
 @dataclass
@@ -143,7 +146,8 @@ class PretrainingTrainer(Trainer):
         step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
         # An epoch is whole steps, so that every step has as many rows.
         self.passes = Passes(train, config.seed, config.mixture, step, rows.lengths, args.train_batch_size)
-        callbacks: list[TrainerCallback] = [Progress(step * rows.mean_tokens), SaveByTime(config.save_minutes)]
+        self.row_tokens = rows.mean_tokens(islice(self.passes, MEASURED_ROWS))
+        callbacks: list[TrainerCallback] = [Progress(step * self.row_tokens), SaveByTime(config.save_minutes)]
         if args.process_index == 0:
             callbacks.append(TensorBoardCallback(SummaryWriter(folder / "tensorboard")))
         super().__init__(model=model, args=args, train_dataset=rows, eval_dataset=rows, data_collator=rows.collate,

@@ -1,6 +1,6 @@
 """Masked rows of a corpus for a DataLoader: what a row looks like depends on seed, pass and row alone."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -48,19 +48,20 @@ class MaskedRows(Dataset):
         """Most tokens of each row without special tokens, where they differ."""
         return self.rows.lengths if self.pairs else None
 
-    @property
-    def mean_tokens(self) -> float:
-        """Tokens of a row on average, special tokens included."""
-        if self.pairs:
-            return float(self.rows.lengths.mean()) + sum(map(len, self.rows.parts))
-        return float(self.rows.max_length)
+    def mean_tokens(self, drawn: Iterable[tuple[int, int]]) -> float:
+        """Tokens of a row on average, special tokens included. drawn: rows to measure, where they differ."""
+        if not self.pairs:
+            return float(self.rows.max_length)
+        return float(np.mean([len(self[item].input_ids) for item in drawn]))
 
     def __getitem__(self, item: tuple[int, int]) -> Drawn:
         turn, row = item
         random = np.random.default_rng((self.seed, turn + 1, row))
         if self.pairs:
             drawn = self.rows.rows([row], random)
-            types, documents, pair = drawn.token_type_ids[0], None, int(drawn.labels[0])
+            length = int(drawn.attention_mask.sum())
+            drawn = drawn._replace(input_ids=drawn.input_ids[:, :length], word_ids=drawn.word_ids[:, :length])
+            types, documents, pair = drawn.token_type_ids[0, :length], None, int(drawn.labels[0])
         else:
             drawn = self.rows.rows([row])
             types, pair = None, None

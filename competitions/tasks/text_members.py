@@ -34,7 +34,7 @@ class TextSettings(EncoderConfig):
     of what is read at once, never more than the encoder takes. truncation: longest_first, head_tail or balanced;
     head_share: of a cut text, what head_tail keeps from its head.
     shared_ngrams: an encoder of pairs is told, as token types, how long an n-gram of the other text each token is part
-    of, up to this length; 0 turns it off. A pretrained encoder gets new token types for it, which start as its own two.
+    of, up to this length; 0 turns it off. A pretrained encoder gets new token types for it: its own two, with a mark.
     """
 
     pooling: str = "cls"

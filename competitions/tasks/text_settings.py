@@ -152,12 +152,12 @@ class EncoderText:
 
         Raises ConfigError when it cannot be loaded or made.
         """
-        from models.encoders import encoder_from_config, load_encoder, widen_token_types
+        from models.encoders import MARK_SCALE, encoder_from_config, load_encoder, widen_token_types
 
         try:
             if self.config.encoder:
                 encoder = load_encoder(self.config.encoder)
-                widen_token_types(encoder, self.token_types)
+                widen_token_types(encoder, self.token_types, 0.0 if self.config.frozen else MARK_SCALE)
                 return self._frozen(encoder) if self.config.frozen else encoder
             encoder = encoder_from_config(self._architecture())
         except (OSError, ValueError, TypeError) as error:

@@ -47,7 +47,7 @@ def test_new_token_types_are_the_old_ones_with_a_mark(checkpoint: Path, texts: d
     torch.testing.assert_close(same, before(**texts | {"token_type_ids": types}).last_hidden_state)
     table = next(value for name, value in encoder.state_dict().items() if "token_type_embeddings" in name)
     marks = (table - table[torch.arange(6) % sides])[sides:]
-    # One mark is the same for each side, as large as words are, and unlike the next.
+    # One mark is the same for each side, of the words' own scale, and unlike the next.
     assert all(torch.allclose(marks[side], marks[0], atol=1e-6) for side in range(sides))
     assert not torch.allclose(marks[0], marks[-1])
     words = encoder.get_input_embeddings().weight.std()

@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import chi2_contingency
 
 from common.files import write_lines
+from common.text.anonymised import anonymised_tokenizer
 from common.text.sentence_pairs import ELSEWHERE, PRECEDES, SENTENCE_PAIRS, SegmentPairs
 from common.text.token_store import build_token_store
+from common.text.tokenization import WholeWordTokenizer
 from tests.common.text.test_packing import BARE, CLS, HAN, PAD, SEP, TOKENIZER, WORDS, store_of
 
 
@@ -93,41 +96,83 @@ def test_too_short_rows_are_refused(tmp_path):
 
 @pytest.mark.parametrize("objective", SENTENCE_PAIRS)
 def test_relations_are_equally_likely_and_true(tmp_path, objective):
-    # Every document has its own character in its first line, and another in its second.
-    documents = [[HAN[2 * i] * 4, HAN[2 * i + 1] * 5] for i in range(len(HAN) // 2)]
+    # Every document has its own characters: one in its first line, and another in its second, of 1 to 7 of them.
+    documents = [[HAN[2 * i] * 4, HAN[2 * i + 1] * (i + 1)] for i in range(len(HAN) // 2)]
     pairs = SegmentPairs(store_of(tmp_path, documents), BARE, 64, objective)
     relations, random = SENTENCE_PAIRS[objective], np.random.default_rng(0)
     lines = [[TOKENIZER.piece_ids([line])[0].tolist() for line in document] for document in documents]
-    counts, turns = np.zeros(len(relations)), 400
+    lengths: dict[str, list[int]] = {relation: [] for relation in relations}
+    turns = 600
     for _ in range(turns):
         rows = pairs.rows(range(len(pairs)), random)
         for number, (ids, label) in enumerate(zip(rows.input_ids.tolist(), rows.labels, strict=True)):
             a, b = parts_of(ids)
             first, second = lines[number]
             relation = relations[label]
+            if relation is PRECEDES:
+                a, b = b, a
+            assert a == first
             if relation is ELSEWHERE:
-                assert a == first and b in [line for _, line in lines[:number]], "of a document before this one"
+                others = [line for other, (_, line) in enumerate(lines) if other != number]
+                assert any(b == line[: len(b)] for line in others) and b[0] not in second
             else:
-                assert (a, b) == ((second, first) if relation is PRECEDES else (first, second))
-            if number:  # the first document has none before it
-                counts[label] += 1
-    share, drawn = 1 / len(relations), turns * (len(pairs) - 1)
-    assert (np.abs(counts / drawn - share) < 4 * np.sqrt(share * (1 - share) / drawn)).all()
+                assert b == second[: len(b)]
+                assert ELSEWHERE in relations or b == second
+            lengths[relation].append(len(b))
+    share, drawn = 1 / len(relations), turns * len(pairs)
+    for found in lengths.values():
+        assert abs(len(found) / drawn - share) < 4 * np.sqrt(share * (1 - share) / drawn)
     if ELSEWHERE in relations:
-        alone = pairs.rows([0] * 100, random)
-        assert ELSEWHERE not in {relations[label] for label in alone.labels}
+        # No length tells which relation it is: their distributions are the same.
+        counts = np.array([np.bincount(found, minlength=8) for found in lengths.values()])
+        assert chi2_contingency(counts[:, counts.any(axis=0)]).pvalue > 1e-4
 
 
-def test_a_segment_of_another_document_is_of_the_same_file_and_no_longer(tmp_path):
-    files = [tmp_path / "a.txt", tmp_path / "b.txt"]
-    for file, characters in zip(files, (HAN[:5], HAN[5:10]), strict=True):
-        write_lines(file, [line for i in range(1, 9) for line in (characters * 3, characters * i, "")])
-    store = build_token_store(files, TOKENIZER, tmp_path / "tokens")
-    pairs = SegmentPairs(store, BARE, 48, "next")
-    own = [set(TOKENIZER.piece_ids([characters])[0].tolist()) for characters in (HAN[:5], HAN[5:10])]
-    for seed in range(20):
-        rows = pairs.rows(range(len(pairs)), np.random.default_rng(seed))
-        assert (rows.attention_mask.sum(axis=1) <= pairs.lengths + 3).all()
+@settings(max_examples=40, deadline=None)
+@given(sizes=st.lists(st.lists(st.integers(1, 6), min_size=2, max_size=6), min_size=1, max_size=3),
+       held=st.integers(0, 5), seed=st.integers(0, 99))  # fmt: skip
+def test_another_documents_segment_is_of_the_same_file_and_side(tmp_path_factory, sizes, held, seed):
+    folder, files, text = tmp_path_factory.mktemp("text"), [], iter(range(10_000))
+    # Every token says where it is: a document of n windows has n times 6 tokens, each with a number of its own.
+    tokenizer = anonymised_tokenizer((f"{n}_{n + 1}" for n in range(2000)), 1)
+    for number, documents in enumerate(sizes):
+        files.append(folder / f"{number}.txt")
+        lines = ["_".join(str(next(text)) for _ in range(6 * windows)) for windows in documents]
+        write_lines(files[-1], [part for line in lines for part in (line, "")])
+    store = build_token_store(files, WholeWordTokenizer(tokenizer), folder / "tokens")
+    pairs = SegmentPairs(store, tokenizer, 9, "next")
+    document = [(file, place) for file, own in enumerate(sizes) for place, windows in enumerate(own)
+                for _ in range(windows)]  # fmt: skip
+    assert len(pairs) == len(document) and (pairs.lengths == 6).all()
+    file_of = np.array([file for file, _ in document])
+    apart = np.concatenate([np.flatnonzero(file_of == file)[1:][-held:] if held else [] for file in range(len(sizes))])
+    pairs.hold_out(apart.astype(np.int64))
+    window_of = {}
+    for number, start in enumerate(pairs.starts.tolist()):
+        window_of |= dict.fromkeys(store.read(start, start + 6)[0].tolist(), number)
+    random = np.random.default_rng(seed)
+    for _ in range(5):
+        rows = pairs.rows(range(len(pairs)), random)
         for number, ids in enumerate(rows.input_ids.tolist()):
-            a, b = parts_of(ids)
-            assert set(a) | set(b) <= own[int(pairs.starts[number] >= store.part_starts[1])]
+            special = set(tokenizer.all_special_ids)
+            a, b = ([window_of[token] for token in part if token not in special] for part in _segments(ids, tokenizer))
+            assert set(a) == {number} and len(set(b)) == 1
+            own, other = document[number], document[b[0]]
+            if rows.labels[number]:
+                assert own[0] == other[0] and own != other
+                assert (number in apart) == (b[0] in apart)
+            else:
+                assert own == other and b[0] == number
+                reachable = [n for n, place in enumerate(document)
+                             if place[0] == own[0] and place != own and (n in apart) == (number in apart)]  # fmt: skip
+                assert reachable or not rows.labels[number]
+
+
+def _segments(ids, tokenizer):
+    end = ids.index(tokenizer.sep_token_id)
+    return ids[1:end], ids[end + 1 :]
+
+
+def test_segments_of_other_documents_need_other_documents(tmp_path):
+    with pytest.raises(ValueError, match="no text file has two documents"):
+        SegmentPairs(store_of(tmp_path, [[HAN, HAN]]), BARE, 32, "next")
