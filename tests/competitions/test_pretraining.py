@@ -83,10 +83,15 @@ def test_a_finished_run_is_kept(text: Path, finished: Path, tmp_path: Path) -> N
         run(text, tmp_path / "run", *words, "training.steps=25")
 
 
+@pytest.mark.parametrize("objective", [(), ("sentence_pairs=next",)], ids=["packed", "pairs"])
 def test_a_run_that_was_killed_goes_on_to_the_same_weights(
-    text: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    objective: tuple[str, ...], text: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ("training.steps=24", "training.dropout=0.1", "training.accumulation=2", "training.save_steps=5")
+    words = ("training.steps=24", "training.dropout=0.1", "training.accumulation=2", *objective)
+    if objective:
+        finished = tmp_path / "whole"
+        run(text, finished, *words)
+    words = (*words, "training.save_steps=5")
 
     class Killed(Exception):
         pass

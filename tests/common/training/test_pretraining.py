@@ -11,6 +11,7 @@ from common.config import ConfigError
 from common.files import write_lines
 from common.text.masking import Masker, MaskingConfig
 from common.text.packing import PackedRows
+from common.text.sentence_pairs import SegmentPairs
 from common.text.token_store import build_token_store
 from common.text.tokenization import WholeWordTokenizer
 from common.text.vocabulary import character_tokenizer
@@ -78,6 +79,20 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(rows: Maske
     name = "encoder.embeddings.word_embeddings.weight"
     assert torch.equal(weights(runs[0])[name], weights(runs[1])[name])
     assert not torch.equal(weights(runs[0])[name], weights(runs[2])[name])
+
+
+def test_pairs_of_similar_length_share_a_batch(tmp_path: Path) -> None:
+    lines = ["今天" * (number % 7 + 1) for number in range(400)]
+    write_lines(tmp_path / "text.txt", lines)
+    tokenizer = character_tokenizer(lines, 1)
+    store = build_token_store([tmp_path / "text.txt"], WholeWordTokenizer(tokenizer), tmp_path / "tokens", True)
+    rows = MaskedRows(SegmentPairs(store, tokenizer, 20), Masker(MaskingConfig(), tokenizer), seed=1)
+    made = trainer(rows, tmp_path / "run", batch_tokens=160, max_length=20, epochs=1, steps=0)
+    batches = [batch["input_ids"] for batch in made.get_train_dataloader()]
+    assert {len(batch) for batch in batches} == {8}
+    padded = sum(int((batch == tokenizer.pad_token_id).sum()) for batch in batches)
+    assert padded < 0.05 * sum(batch.numel() for batch in batches)
+    assert made.row_tokens == pytest.approx(rows.rows.lengths.mean() + 3, rel=0.1)
 
 
 def test_rows_that_are_held_out_are_never_trained_on(rows: MaskedRows, tmp_path: Path) -> None:

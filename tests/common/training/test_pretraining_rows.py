@@ -81,6 +81,20 @@ def test_pairs_are_padded_to_the_longest(corpus: Corpus) -> None:
     assert set(batch["pair_labels"].tolist()) == {0, 1}
 
 
+def test_a_shorter_pair_has_no_padding_that_is_read(corpus: Corpus, tmp_path: Path) -> None:
+    tokenizer, random = corpus[1], np.random.default_rng(0)
+    write_lines(tmp_path / "a.txt", ["今天气很"[:2] * int(random.integers(1, 5)) for _ in range(60)])
+    store = build_token_store([tmp_path / "a.txt"], WholeWordTokenizer(tokenizer), tmp_path / "tokens", True)
+    pairs = SegmentPairs(store, tokenizer, LENGTH, "next")
+    rows = MaskedRows(pairs, Masker(MaskingConfig(), tokenizer), 1)
+    drawn = [rows[0, number] for number in range(len(rows))]
+    batch = rows.collate(drawn)
+    assert torch.equal(batch["attention_mask"] == 0, batch["input_ids"] == tokenizer.pad_token_id)
+    lengths = batch["attention_mask"].sum(1)
+    assert (lengths.numpy() < pairs.lengths + 3).any(), "some were cut to the shorter of two halves"
+    assert rows.mean_tokens((0, number) for number in range(len(rows))) == pytest.approx(lengths.double().mean().item())
+
+
 def test_within_documents_the_mask_is_of_each_pair_of_tokens(corpus: Corpus) -> None:
     rows = masked_rows(corpus, within=True)
     batch = rows.collate([rows[0, number] for number in (0, 44)])
