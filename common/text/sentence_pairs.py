@@ -15,7 +15,7 @@ FOLLOWS, PRECEDES, ELSEWHERE = "the second segment follows", "it stands before t
 SENTENCE_PAIRS = {
     "order": (FOLLOWS, PRECEDES),  # Lan et al. 2020, ALBERT, section 3.1
     "next": (FOLLOWS, ELSEWHERE),  # Devlin et al. 2019, BERT, section 3.1
-    "structure": (FOLLOWS, PRECEDES, ELSEWHERE),  # Wang et al. 2020, StructBERT, section 2.2
+    "structure": (FOLLOWS, PRECEDES, ELSEWHERE),  # Wang et al. 2020, StructBERT, the sentence structural objective
 }
 
 
