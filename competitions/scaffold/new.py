@@ -28,7 +28,7 @@ HERE = Path(__file__).parent
 KIT = HERE.parent
 TEMPLATES = HERE / "templates"
 USAGE = "usage: python -m competitions new NAME --task TASK [--from FILE]"
-TAKEN = ("new", "pretrain", "my_contest")
+TAKEN = ("new", "pretrain")
 
 # What a task's folder starts from: its templates, members, what the config says of it, and its files without --from.
 TABLE = {"layout": "csv", "header": True}

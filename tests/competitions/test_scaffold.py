@@ -18,6 +18,7 @@ SCRIPT = """
 from competitions.scaffold.new import TASKS, new
 for task in TASKS:
     new(["try_" + task, "--task", task])
+new(["my_contest", "--task", "classification"])  # README's own name
 """
 
 
@@ -29,13 +30,14 @@ def test_every_task_becomes_a_folder_whose_test_passes(tmp_path: Path) -> None:
     before = contents(kit)
     environment = single_threaded() | {"PYTHONDONTWRITEBYTECODE": "1"}
     subprocess.run([sys.executable, "-c", SCRIPT], cwd=kit, env=environment, check=True, capture_output=True)
-    own = {path for path in contents(kit) if path.startswith("competitions/try_")}
+    own = {path for path in contents(kit) if path.startswith(("competitions/try_", "competitions/my_contest"))}
     assert {path: text for path, text in contents(kit).items() if path not in own} == before
-    assert {Path(path).parts[1] for path in own} == {f"try_{task}" for task in scaffold.TASKS}
+    names = [*(f"try_{task}" for task in scaffold.TASKS), "my_contest"]
+    assert {Path(path).parts[1] for path in own} == set(names)
     command = [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider",
-               *(f"competitions/try_{task}" for task in scaffold.TASKS)]  # fmt: skip
+               *(f"competitions/{name}" for name in names)]  # fmt: skip
     done = subprocess.run(command, cwd=kit, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0 and f"{len(scaffold.TASKS)} passed" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and f"{len(names)} passed" in done.stdout, done.stdout + done.stderr
     lint = subprocess.run([sys.executable, "-m", "ruff", "check", "competitions"], cwd=kit, capture_output=True)
     assert lint.returncode == 0, lint.stdout
 
