@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
+from common.text.passages import matching_tokens, sentence_ends
 from common.text.pieces import piece_ids_of
 from common.text.ragged import slices, split, starts_of
 from common.text.special_tokens import SpecialTokens
@@ -15,12 +16,12 @@ from common.text.tokenization import WholeWordTokenizer
 
 logger = logging.getLogger(__name__)
 
-STRATEGIES = ("longest_first", "head_tail", "balanced")
+STRATEGIES = ("longest_first", "head_tail", "balanced", "matching")
 
 
 class Kept(NamedTuple):
     """How many tokens of each text stay, from its head and from its tail; int64 (pairs,) each. A text that fits has
-    all of its tokens in the head."""
+    all of its tokens in the head, and so has one whose sentences are chosen ("matching")."""
 
     head_a: np.ndarray
     tail_a: np.ndarray
@@ -64,13 +65,15 @@ def truncate_pairs(
 
     lengths_a, lengths_b: (pairs,), tokens of each text without special tokens; 0 where there is no text.
     budget: tokens for both texts of a pair.
-    strategy: all three cut only pairs that are too long, and share the budget so that a side that needs less than half
+    strategy: all cut only pairs that are too long, and share the budget so that a side that needs less than half
         of it keeps everything and leaves the rest to the other.
         "longest_first": tokens are taken one by one from the end of whichever text is longer, as in Hugging Face
         tokenizers; of an odd budget the longer text gets the last token, the second text when both are equally long.
         "balanced": half of the budget each, and what one side leaves unused goes to the other; of an odd budget the
         first text gets the last token. Taking from the longer side ends at the same lengths but for that token.
         "head_tail": lengths as in "balanced", but a side that is cut keeps its head and its tail and loses its middle.
+        "matching": lengths as in "balanced", but a side that is cut keeps the sentences that share most with the other
+        text (see `matching_tokens`); a single text, which has no other, keeps its head.
     head_share: share of an over-long text that "head_tail" keeps from the head.
     Returns Kept. Raises ValueError for an unknown strategy, a budget under 0 or a share outside 0 to 1.
     Source: huggingface/tokenizers, TruncationStrategy::LongestFirst; Sun et al. 2019, How to Fine-Tune BERT for Text
@@ -148,9 +151,15 @@ def _encode(tokenizer, sources, targets, max_length, strategy, head_share, count
     kept = truncate_pairs(a, b, budget, strategy, head_share)
 
     said = TruncationCount() if count is None else count
-    said.add(lengths, np.concatenate((kept.head_a + kept.tail_a, kept.head_b + kept.tail_b))[: len(lengths)])
+    remaining = np.concatenate((kept.head_a + kept.tail_a, kept.head_b + kept.tail_b))[: len(lengths)]
+    said.add(lengths, remaining)
     if count is None:
         said.log("pairs" if paired else "texts")
+    if strategy == "matching" and paired and (remaining < lengths).any():
+        plain_tokenizer = tokenizer.tokenizer if whole_word else tokenizer
+        special_ids = np.array(plain_tokenizer.all_special_ids)
+        ids = ids[matching_tokens(ids, lengths, remaining, sentence_ends(plain_tokenizer), special_ids)]
+        lengths, a, b = remaining, kept.head_a, kept.head_b
 
     # Every row is seven slices of one array: before, head and tail of a, between, head and tail of b, after.
     starts = starts_of(lengths) + sum(map(len, around))

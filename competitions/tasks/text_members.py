@@ -31,8 +31,8 @@ class TextSettings(EncoderConfig):
     """An encoder of texts: encoder -> pooling -> [multi-sample dropout] -> a head.
 
     pooling: cls, mean, max, attention, idf or last_four. dropout, multi_sample_dropout: of the head. max_length: tokens
-    of what is read at once, never more than the encoder takes. truncation: longest_first, head_tail or balanced;
-    head_share: of a cut text, what head_tail keeps from its head.
+    of what is read at once, never more than the encoder takes. truncation: longest_first, head_tail, balanced or
+    matching (of pairs, the sentences that share most); head_share: of a cut text, what head_tail keeps from its head.
     shared_ngrams: an encoder of pairs is told, as token types, how long an n-gram of the other text each token is part
     of, up to this length; 0 turns it off. A pretrained encoder gets new token types for it: its own two, with a mark.
     """
