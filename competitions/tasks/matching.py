@@ -79,18 +79,23 @@ class MatchingContest(Contest):
         return rows["label"].to_numpy(np.int64)
 
     def fit_decision(self, rows: pd.DataFrame, scores: Scores) -> dict[str, Any]:
-        """thresholds: of each subtask, by its number; threshold: of subtasks that these rows do not have."""
+        """thresholds: of each of the metric's groups, by its name; threshold: of groups that these rows do not have.
+
+        One for all rows whose F1 is counted together, though they be of several subtasks: where F1 is highest, so is
+        the least probability of a chosen row the same in all of them, and one of each subtask is a guess on fewer rows.
+        Source: Lipton, Elkan and Naryanaswamy 2014, "Optimal Thresholding of Classifiers to Maximize F1 Measure".
+        """
         values, labels = scores.values[:, 0], self.targets(rows)
-        found = thresholds_by(rows["task"].tolist(), values, labels)
+        found = thresholds_by(self.metric_groups(rows), values, labels)
         return {
-            "thresholds": {str(task): value for task, value in sorted(found.items())},
+            "thresholds": {str(group): found[group] for group in sorted(found, key=str)},
             "threshold": best_threshold(values, labels)[0],
         }
 
     def decode(self, rows: pd.DataFrame, scores: Scores, decision: dict[str, Any]) -> list[int]:
-        """1 where the probability reaches its subtask's threshold, else 0; without thresholds they are 0.5."""
+        """1 where the probability reaches its group's threshold, else 0; without thresholds they are 0.5."""
         own, other = decision.get("thresholds", {}), decision.get("threshold", 0.5)
-        thresholds = np.array([own.get(str(task), other) for task in rows["task"].tolist()])
+        thresholds = np.array([own.get(str(group), other) for group in self.metric_groups(rows)])
         # The probabilities are float32: so is the threshold between two of them that fit_decision chose in float64.
         return (scores.values[:, 0].astype(np.float64) >= thresholds).astype(int).tolist()
 

@@ -41,8 +41,8 @@ class Example(MatchingContest):
     def check_submission(self, path, test): ...
 
 
-def contest(**settings) -> Example:
-    return Example(MatchingConfig(**{"folds": 3, **settings}))
+def contest(kind: type[Example] = Example, **settings) -> Example:
+    return kind(MatchingConfig(**{"folds": 3, **settings}))
 
 
 def pairs(count: int = 60, seed: int = 0) -> pd.DataFrame:
@@ -72,22 +72,43 @@ def test_no_text_is_on_both_sides_of_a_fold():
         assert (inside.groupby(["task", "label"]).size() >= 8).all()
 
 
-def test_thresholds_are_those_of_each_subtask_and_see_only_the_rows_given():
-    rows = pd.DataFrame({"id": list("abcdef"), "task": [0, 0, 0, 1, 1, 1], "label": [1, 0, 0, 1, 1, 0]})
+class Standards(Example):
+    """Two subtasks for each of two standards."""
+
+    subtasks = ("短A", "长A", "短B", "长B")
+
+    def metric_groups(self, rows):
+        return ["AB"[task // 2] for task in rows["task"]]
+
+
+def test_thresholds_are_those_of_the_metrics_groups_and_see_only_the_rows_given():
+    rows = pd.DataFrame({"id": list("abcdef"), "task": [0, 1, 1, 2, 3, 3], "label": [1, 0, 0, 1, 1, 0]})
     scores = scored(rows, [0.9, 0.7, 0.1, 0.3, 0.2, 0.1])
-    own = contest()
+    own = contest(Standards)
     decision = own.fit_decision(rows, scores)
-    assert decision["thresholds"] == {"0": pytest.approx(0.8), "1": pytest.approx(0.15)}
+    assert decision["thresholds"] == {"A": pytest.approx(0.8), "B": pytest.approx(0.15)}
     assert own.decode(rows, scores, decision) == [1, 0, 0, 1, 1, 0]
     # Another row's label and score change nothing for the rows that are given.
-    assert own.fit_decision(rows[:3], scores.take(np.arange(3)))["thresholds"] == {"0": pytest.approx(0.8)}
+    assert own.fit_decision(rows[:3], scores.take(np.arange(3)))["thresholds"] == {"A": pytest.approx(0.8)}
 
 
-def test_a_subtask_without_a_threshold_takes_the_common_one_and_without_any_a_half():
+def test_no_other_threshold_of_a_group_scores_higher():
+    rows = pairs(80).assign(task=lambda own: np.arange(80) % 4)
+    values = np.random.default_rng(3).random(80).round(2)
+    scores, own = scored(rows, values), contest(Standards)
+    decision = own.fit_decision(rows, scores)
+    best = own.score(rows, own.gold(rows), own.decode(rows, scores, decision))["score"]
+    for a in np.linspace(0, 1, 51):
+        for b in np.linspace(0, 1, 51):
+            other = own.decode(rows, scores, {"thresholds": {"A": a, "B": b}})
+            assert own.score(rows, own.gold(rows), other)["score"] <= best + 1e-12
+
+
+def test_a_group_without_a_threshold_takes_the_common_one_and_without_any_a_half():
     rows = pd.DataFrame({"id": list("ab"), "task": [2, 0]})
-    scores = scored(rows, [0.4, 0.4])
-    assert contest().decode(rows, scores, {"thresholds": {"0": 0.45}, "threshold": 0.35}) == [1, 0]
-    assert contest().decode(rows, scored(rows, [0.5, 0.49]), {}) == [1, 0]
+    scores, own = scored(rows, [0.4, 0.4]), contest(Standards)
+    assert own.decode(rows, scores, {"thresholds": {"A": 0.45}, "threshold": 0.35}) == [1, 0]
+    assert own.decode(rows, scored(rows, [0.5, 0.49]), {}) == [1, 0]
 
 
 def test_the_metric_by_hand():
