@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -71,7 +72,7 @@ def _known_keys(cls: type, values: dict[str, Any], where: str) -> None:
     for key, value in values.items():
         full = f"{where}.{key}" if where else str(key)
         if key not in fields:
-            raise ConfigError(f"unknown config key {full!r}{nearest(str(key), fields)}")
+            raise ConfigError(f"unknown config key {full!r}{_hint(str(key), fields, values, where)}")
         # The class of `group: Group` and of `group: Group | None`.
         nested = next(filter(dataclasses.is_dataclass, get_args(fields[key]) or (fields[key],)), None)
         if nested and isinstance(value, dict):
@@ -102,6 +103,22 @@ def changed_keys(before: dict[str, Any], after: dict[str, Any], where: str = "")
         elif old != new:
             lines.append(f"{full}: {old} -> {new}")
     return lines
+
+
+def _hint(word: str, fields: dict[str, Any], values: dict[str, Any], where: str) -> str:
+    """As `nearest`, or the first setting of such a name further down: `batch_size` is one of a member's training."""
+    below = dict(reversed([(name, path) for name, path in _below(values, where) if name not in fields]))
+    match = difflib.get_close_matches(word, [*fields, *below], n=1, cutoff=0.5)
+    return f": did you mean {below[match[0]]!r}?" if match and match[0] in below else nearest(word, fields)
+
+
+def _below(values: dict[str, Any], where: str) -> Iterator[tuple[str, str]]:
+    """Name and path of every key inside the groups of `values`, which stand under `where`."""
+    for group, inner in values.items():
+        if isinstance(inner, dict):
+            path = f"{where}.{group}" if where else str(group)
+            yield from ((str(name), f"{path}.{name}") for name in inner)
+            yield from _below(inner, path)
 
 
 def _first_line(error: Exception) -> str:

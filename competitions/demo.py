@@ -1,6 +1,7 @@
 """python -m competitions.demo: every contest on its demo data, from the files to a submission, and a table of scores.
 
-It runs the same scripts that a competitor runs, with each contest's config/demo.yaml.
+It runs the same scripts that a competitor runs, with each contest's config/demo.yaml, and before them the stage
+pretrain where that file says how.
 """
 
 import subprocess
@@ -24,12 +25,14 @@ def main(words: list[str]) -> int:
         return status
     for config in sorted(HERE.glob("*/config/demo.yaml")):
         contest, began = config.parts[-3], time.time()
-        command = ["bash", str(HERE / contest / "train.sh"), "--config", str(config), *words]
+        own = list(words)
+        if read_config([config], words).get("pretrain"):
+            own.append(f"encoder={launch(contest, 'pretrain', [config], words)}")
+        command = ["bash", str(HERE / contest / "train.sh"), "--config", str(config), *own]
         if status := subprocess.run(command).returncode:
             return status
-        folder = Path(read_config([config], words).output_dir)
-        metrics = read_json(folder / "metrics.json")
-        gold = launch(contest, "score", [config], words)
+        metrics = read_json(Path(read_config([config], words).output_dir) / "metrics.json")
+        gold = launch(contest, "score", [config], own)
         members = dict.fromkeys(unit.split("/")[0] for unit in metrics["units"])
         rows.append([contest, " + ".join(members), f"{metrics['score']:.4f}", f"{gold['score']:.4f}",
                      metrics["submission"], f"{time.time() - began:.0f}"])  # fmt: skip

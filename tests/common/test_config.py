@@ -89,6 +89,11 @@ def test_values_become_the_types_of_the_class():
     ("values", "where", "message"),
     [
         ({"fold": 3}, "", "unknown config key 'fold': did you mean 'folds'?"),
+        (
+            {"bach_size": 3, "members": {name: {"training": {"batch_size": 2}} for name in "ab"}},
+            "",
+            "unknown config key 'bach_size': did you mean 'members.a.training.batch_size'?",
+        ),
         ({"inner": {"ratio": 3}}, "", "unknown config key 'inner.ratio': did you mean 'rate'?"),
         (
             {"training": {"epoch": 3}},
