@@ -8,20 +8,16 @@ from common.text.ragged import split, starts_of
 from common.text.shared_ngrams import shared_ngrams
 
 SENTENCE_ENDS = tuple("。！？；…!?;\n")
-WORD_START = "▁"  # SentencePiece's, alone
 LONGEST_SENTENCE = 64  # tokens; a longer one, or a text without any end of a sentence, is taken in pieces of this size
 LONGEST_SHARED = 4  # of a shared n-gram, which weighs n - 1: what is equal by one token alone says nothing
 
 
 def sentence_ends(tokenizer: PreTrainedTokenizerFast) -> np.ndarray:
     """Ids of the tokens that end a sentence; int64, empty where the vocabulary has none (numbers in place of text)."""
-    ids, lengths = piece_ids_of(tokenizer, SENTENCE_ENDS)
-    found = set()
-    for pieces in split(ids, lengths):
-        tokens = tokenizer.convert_ids_to_tokens(pieces)
-        # A mark of several bytes is not looked for: the last of them ends other characters too.
-        if len(tokens) == 1 or tokens[:-1] == [WORD_START]:
-            found.add(int(pieces[-1]))
+    # As they are inside a text: at its beginning SentencePiece may know a mark by another piece.
+    ids, lengths = piece_ids_of(tokenizer, ["a", *(f"a{mark}" for mark in SENTENCE_ENDS)])
+    # A mark of several bytes is not looked for: the last of them ends other characters too.
+    found = {int(pieces[-1]) for pieces in split(ids, lengths) if len(pieces) == lengths[0] + 1}
     return np.array(sorted(found - {tokenizer.unk_token_id}), dtype=np.int64)
 
 
@@ -42,7 +38,8 @@ def matching_tokens(
     first = np.arange(len(ids)) == starts[text]
 
     begins = first.copy()
-    begins[1:] |= np.isin(ids, ends)[:-1]
+    ended = np.isin(ids, ends)
+    begins[1:] |= ended[:-1] & ~ended[1:]  # after the last of several marks, which are no sentences of their own
     begins |= _places(begins) % LONGEST_SENTENCE == 0
     sentence = np.cumsum(begins) - 1
     owner, sizes = text[begins], np.bincount(sentence)

@@ -5,10 +5,13 @@ from unittest import mock
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from common.text import passages
 from common.text.anonymised import anonymised_tokenizer
 from common.text.passages import matching_tokens, sentence_ends
+from common.text.tokenization import WholeWordTokenizer
 from common.text.truncation import encode_pairs, encode_texts
 
 END, SPECIAL, LONGEST = 9, 0, 5
@@ -30,7 +33,7 @@ def shared(own: list[int], other: list[int], place: int) -> int:
 def kept_of(own: list[int], other: list[int], keep: int) -> list[bool]:
     sentences: list[list[int]] = []
     for place, token in enumerate(own):
-        if place == 0 or own[place - 1] == END or len(sentences[-1]) == LONGEST:
+        if place == 0 or (own[place - 1] == END != token) or len(sentences[-1]) == LONGEST:
             sentences.append([])
         sentences[-1].append(place)
         assert token == own[place]
@@ -67,8 +70,9 @@ def test_a_pair_keeps_its_first_sentences_and_the_one_that_both_have(tokenizers)
         ("balanced", "[CLS]我很好。天气很好[SEP]今天好。北京大学[SEP]"),
         ("matching", "[CLS]我很好。我来到北[SEP]今天好。北京大学[SEP]"),
     ):
-        rows = encode_pairs(tokenizer, [source, "我"], [target, "好"], 19, strategy)["input_ids"]
-        assert [decoded(tokenizer, row) for row in rows] == [shown, "[CLS]我[SEP]好[SEP]"]
+        for reader in (tokenizer, WholeWordTokenizer(tokenizer)):
+            rows = encode_pairs(reader, [source, "我"], [target, "好"], 19, strategy)["input_ids"]
+            assert [decoded(tokenizer, row) for row in rows] == [shown, "[CLS]我[SEP]好[SEP]"]
 
 
 def test_texts_that_fit_and_single_texts_are_as_with_balanced(tokenizer):
@@ -99,3 +103,11 @@ def test_ends_of_sentences_are_looked_for_as_far_as_the_vocabulary_has_them(toke
         assert tokenizer.unk_token_id not in sentence_ends(tokenizer)
     numbers = anonymised_tokenizer(["1_2_3", "2_3"])
     assert sentence_ends(numbers).size == 0
+
+
+def test_an_end_is_known_as_it_is_inside_a_text():
+    pieces = [("<unk>", 0.0), ("▁", -3.0), ("a", -2.0), ("▁a", -2.0), ("?", -2.0), ("▁?", -2.0)]
+    backend = Tokenizer(models.Unigram(pieces, unk_id=0))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
+    assert tokenizer.convert_ids_to_tokens(sentence_ends(tokenizer)) == ["?"]

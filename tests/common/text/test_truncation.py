@@ -79,7 +79,7 @@ def test_head_tail_keeps_the_lengths_of_balanced_and_both_ends(pairs, budget, sh
 @pytest.mark.parametrize(
     ("budget", "strategy", "message"),
     [
-        (4, "shortest", "expected one of longest_first, head_tail, balanced"),
+        (4, "shortest", "expected one of longest_first, head_tail, balanced, matching"),
         (-1, "balanced", "max_length must be larger"),
     ],
 )
