@@ -106,10 +106,13 @@ def changed_keys(before: dict[str, Any], after: dict[str, Any], where: str = "")
 
 
 def _hint(word: str, fields: dict[str, Any], values: dict[str, Any], where: str) -> str:
-    """As `nearest`, or the first setting of such a name further down: `batch_size` is one of a member's training."""
-    below = dict(reversed([(name, path) for name, path in _below(values, where) if name not in fields]))
-    match = difflib.get_close_matches(word, [*fields, *below], n=1, cutoff=0.5)
-    return f": did you mean {below[match[0]]!r}?" if match and match[0] in below else nearest(word, fields)
+    """As `nearest`, or where a setting of nearly that name stands: `batch_size` is one of a member's training."""
+    if not difflib.get_close_matches(word, fields, n=1, cutoff=0.7):
+        groups = {"members": values.get("members"), **values}
+        below = dict(reversed(list(_below({name: groups[name] for name in groups if name in fields}, where))))
+        if match := difflib.get_close_matches(word, below, n=1, cutoff=0.8):
+            return f": did you mean {below[match[0]]!r}?"
+    return nearest(word, fields)
 
 
 def _below(values: dict[str, Any], where: str) -> Iterator[tuple[str, str]]:

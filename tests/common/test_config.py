@@ -94,6 +94,18 @@ def test_values_become_the_types_of_the_class():
             "",
             "unknown config key 'bach_size': did you mean 'members.a.training.batch_size'?",
         ),
+        ({"encode": 3, "members": {"a": {"encode": 2}}}, "", "unknown config key 'encode': did you mean 'encoder'?"),
+        (
+            {"inner": {"epochs": 1}, "epochs": 3, "members": {"a": {"epochs": 2}}},
+            "",
+            "unknown config key 'inner.epochs': known are rate, names",
+        ),
+        (
+            {"training": {}, "epoch": 3, "members": {"a": {"epochs": 2}}},
+            "",
+            "unknown config key 'epoch': did you mean 'members.a.epochs'?",
+        ),
+        ({"lr": 3, "members": {"a": {"l2": 2}}}, "", "unknown config key 'lr': known are folds"),
         ({"inner": {"ratio": 3}}, "", "unknown config key 'inner.ratio': did you mean 'rate'?"),
         (
             {"training": {"epoch": 3}},
