@@ -42,7 +42,7 @@ def best_accuracy_threshold(probabilities: np.ndarray, labels: np.ndarray) -> tu
 
 
 def thresholds_by(groups: Sequence[Hashable], probabilities: np.ndarray, labels: np.ndarray) -> dict[Hashable, float]:
-    """One best threshold a group of rows, such as a subtask; groups in order of first appearance."""
+    """One best threshold a group of rows, such as a standard; groups in order of first appearance."""
     found: dict[Hashable, list[int]] = {}
     for place, group in enumerate(groups):
         found.setdefault(group, []).append(place)

@@ -71,7 +71,7 @@ class MatchingContest(Contest):
         return MatcherMember(settings, len(self.subtasks), seed, self.judge)
 
     def judge(self, rows: pd.DataFrame, scores: Scores) -> dict[str, float]:
-        """The metric at one threshold for all rows: a fold is too small to choose one a subtask without guessing."""
+        """The metric at one threshold for all rows: a fold is too small to choose one a group without guessing."""
         decision = {"threshold": best_threshold(scores.values[:, 0], self.targets(rows))[0]}
         return self.score(rows, self.gold(rows), self.decode(rows, scores, decision))
 
@@ -81,8 +81,8 @@ class MatchingContest(Contest):
     def fit_decision(self, rows: pd.DataFrame, scores: Scores) -> dict[str, Any]:
         """thresholds: of each of the metric's groups, by its name; threshold: of groups that these rows do not have.
 
-        One for all rows whose F1 is counted together, though they be of several subtasks: where F1 is highest, so is
-        the least probability of a chosen row the same in all of them, and one of each subtask is a guess on fewer rows.
+        One for all rows whose F1 is counted together, though they be of several subtasks: for calibrated probabilities
+        the best threshold is the same in all of them, and one of each subtask would be a guess on fewer rows.
         Source: Lipton, Elkan and Naryanaswamy 2014, "Optimal Thresholding of Classifiers to Maximize F1 Measure".
         """
         values, labels = scores.values[:, 0], self.targets(rows)
@@ -95,7 +95,12 @@ class MatchingContest(Contest):
     def decode(self, rows: pd.DataFrame, scores: Scores, decision: dict[str, Any]) -> list[int]:
         """1 where the probability reaches its group's threshold, else 0; without thresholds they are 0.5."""
         own, other = decision.get("thresholds", {}), decision.get("threshold", 0.5)
-        thresholds = np.array([own.get(str(group), other) for group in self.metric_groups(rows)])
+        tasks = rows["task"].tolist()
+        # Runs of before there were groups have a threshold of each subtask, by its number.
+        thresholds = np.array([
+            own.get(str(group), own.get(str(task), other))
+            for group, task in zip(self.metric_groups(rows), tasks, strict=True)
+        ])  # fmt: skip
         # The probabilities are float32: so is the threshold between two of them that fit_decision chose in float64.
         return (scores.values[:, 0].astype(np.float64) >= thresholds).astype(int).tolist()
 
@@ -103,7 +108,10 @@ class MatchingContest(Contest):
         return rows["label"].astype(int).tolist()
 
     def metric_groups(self, rows: pd.DataFrame) -> Sequence[Hashable]:
-        """For each row the group whose F1 enters the score; the score is the mean over the groups that are present."""
+        """For each row the group whose F1 enters the score; the score is the mean over the groups that are present.
+
+        Asked of rows to predict too, since each group has a threshold of its own.
+        """
         return ["all"] * len(rows)
 
     def score(self, rows: pd.DataFrame, gold: Sequence[int], predictions: Sequence[int]) -> dict[str, float]:

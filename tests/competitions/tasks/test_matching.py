@@ -98,9 +98,10 @@ def test_no_other_threshold_of_a_group_scores_higher():
     scores, own = scored(rows, values), contest(Standards)
     decision = own.fit_decision(rows, scores)
     best = own.score(rows, own.gold(rows), own.decode(rows, scores, decision))["score"]
-    for a in np.linspace(0, 1, 51):
-        for b in np.linspace(0, 1, 51):
-            other = own.decode(rows, scores, {"thresholds": {"A": a, "B": b}})
+    # The score is the mean of the groups, so that each can be looked at while the other stays.
+    for group in "AB":
+        for cut in np.linspace(0, 1, 101):
+            other = own.decode(rows, scores, {"thresholds": {**decision["thresholds"], group: cut}})
             assert own.score(rows, own.gold(rows), other)["score"] <= best + 1e-12
 
 
@@ -109,6 +110,12 @@ def test_a_group_without_a_threshold_takes_the_common_one_and_without_any_a_half
     scores, own = scored(rows, [0.4, 0.4]), contest(Standards)
     assert own.decode(rows, scores, {"thresholds": {"A": 0.45}, "threshold": 0.35}) == [1, 0]
     assert own.decode(rows, scored(rows, [0.5, 0.49]), {}) == [1, 0]
+
+
+def test_runs_with_a_threshold_a_subtask_are_read_as_they_were():
+    rows = pd.DataFrame({"id": list("ab"), "task": [2, 0]})
+    decision = {"thresholds": {"0": 0.45, "2": 0.3}, "threshold": 0.9}
+    assert contest(Standards).decode(rows, scored(rows, [0.4, 0.4]), decision) == [1, 0]
 
 
 def test_the_metric_by_hand():
