@@ -26,7 +26,7 @@ def main(words: list[str]) -> int:
     for config in sorted(HERE.glob("*/config/demo.yaml")):
         contest, began = config.parts[-3], time.time()
         own = list(words)
-        if read_config([config], words).get("pretrain"):
+        if read_config([config], words).get("pretrain") and not any(word.startswith("encoder=") for word in words):
             own.append(f"encoder={launch(contest, 'pretrain', [config], words)}")
         command = ["bash", str(HERE / contest / "train.sh"), "--config", str(config), *own]
         if status := subprocess.run(command).returncode:

@@ -42,6 +42,9 @@ def test_a_contest_with_a_recipe_for_it_is_pretrained_first(
         ("trained", "train.sh", ["folds=2", encoder]),
         ("trained", "score", ["folds=2", encoder]),
     ]
+    done.clear()
+    assert demo.main(["encoder=own"]) == 0
+    assert [stage for _, stage, _ in done] == 2 * ["train.sh", "score"]
     table = capsys.readouterr().out.splitlines()[-2:]
     assert [line.split()[:4] for line in table] == [
         ["plain", "lexical", "0.5000", "0.2500"],

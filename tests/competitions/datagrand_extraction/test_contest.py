@@ -4,8 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from common.config import read_config, resolved, save_config, typed
 from common.files import DataError
 from common.run import Run
+from common.stages.pretrain import PretrainConfig
+from competitions.launch import configured
+from competitions.pretraining import DEFAULT
 from tests.competitions.conftest import Datagrand
 
 
@@ -89,3 +93,21 @@ def test_augmentation_reaches_the_rows_that_a_fold_is_fitted_on_alone(datagrand:
     folds = contest.folds(train)
     assert facts["rows"] == len(contest.augment(train[folds != 0].reset_index(drop=True)))
     assert len(run.scores(run.units("sparse_crf/fold-0")[0], "oof")) == (folds == 0).sum()
+
+
+@pytest.mark.parametrize(
+    ("config", "members"),
+    [
+        ([], ["bilstm_crf", "span_pointers", "sparse_crf", "bert_crf"]),
+        (["small_encoder.yaml"], ["bilstm_crf", "span_pointers", "sparse_crf", "bert_crf"]),
+        (["demo.yaml"], ["bilstm_crf", "sparse_crf", "bert_crf"]),
+    ],
+)
+def test_the_shipped_configs_are_complete(config: list[str], members: list[str], tmp_path: Path) -> None:
+    files = [Path("competitions/datagrand_extraction/config") / name for name in config]
+    own = configured("datagrand_extraction", files, ["encoder=some/encoder"])
+    assert list(own.settings) == members
+    assert own.settings["bert_crf"].encoder == "some/encoder"
+    save_config(tmp_path / "pretrain.yaml", own.config.pretrain)
+    pretraining = typed(PretrainConfig, resolved(read_config([DEFAULT, tmp_path / "pretrain.yaml"], [])))
+    assert bool(config) == (pretraining.masking.objective == "ngram")
