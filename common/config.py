@@ -108,7 +108,7 @@ def changed_keys(before: dict[str, Any], after: dict[str, Any], where: str = "")
 def _hint(word: str, fields: dict[str, Any], values: dict[str, Any], where: str) -> str:
     """As `nearest`, or where a setting of nearly that name stands: `batch_size` is one of a member's training."""
     if not difflib.get_close_matches(word, fields, n=1, cutoff=0.7):
-        groups = {"members": values.get("members"), **values}
+        groups = {"members": values.get("members"), **values}  # members' settings are asked for most: the first
         below = dict(reversed(list(_below({name: groups[name] for name in groups if name in fields}, where))))
         if match := difflib.get_close_matches(word, below, n=1, cutoff=0.8):
             return f": did you mean {below[match[0]]!r}?"

@@ -36,7 +36,6 @@ def kept_of(own: list[int], other: list[int], keep: int) -> list[bool]:
         if place == 0 or (own[place - 1] == END != token) or len(sentences[-1]) == LONGEST:
             sentences.append([])
         sentences[-1].append(place)
-        assert token == own[place]
 
     def score(sentence: list[int]) -> float:
         return sum(max(0, shared(own, other, place) - 1) for place in sentence) / len(sentence)
