@@ -92,7 +92,7 @@ class RunConfig:
     """Settings that every contest has; a contest's own class adds to them.
 
     run: the run's name; output_dir: its folder, by default outputs/<contest>/<run>. data_dir: the official files.
-    encoder: hub id, local folder, or the name of a built-in architecture; members refer to it as ${encoder}.
+    encoder: hub id or local folder; members refer to it as ${encoder}.
     folds, fold_seed: how the training rows are cut. seeds: each fold is trained once per seed.
     trials: how many of the seeds are trained to the end.
     teacher: a finished run that this one learns from.

@@ -87,8 +87,16 @@ class NeuralMember(ABC):
 
         owner: as `features` gave it. Raises ConfigError for a model whose distributions are others than its scores.
         """
-        raise ConfigError(f"{type(self).__name__} learns from no teacher's distributions: leave it out with use=[...], "
-                          f"or set teacher.share=0 and teacher.pseudo=hard")  # fmt: skip
+        raise self._untaught()
+
+    def check_teacher(self) -> None:
+        """Raises ConfigError where `teacher_labels` would, before anything is trained."""
+        if type(self).teacher_labels is NeuralMember.teacher_labels:
+            raise self._untaught()
+
+    def _untaught(self) -> ConfigError:
+        return ConfigError(f"{type(self).__name__} learns from no teacher's distributions: leave it out with "
+                           f"use=[...], or set teacher.share=0 and teacher.pseudo=hard")  # fmt: skip
 
     @abstractmethod
     def collator(self) -> Collator:

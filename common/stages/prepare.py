@@ -15,6 +15,7 @@ from common.files import DataError, check_writable
 from common.logs import log, spoken
 from common.run import Run
 from common.stages.rows import Rows, read_rows
+from common.stages.teaching import check_teacher
 from common.stages.train import check_members, threads_each, worker_count
 
 SAMPLE = 256  # rows that each member is tried on
@@ -30,6 +31,7 @@ def prepare(contest: Contest) -> dict[str, Any]:
     run = Run(contest)
     check_writable(run.folder)
     check_members(contest)
+    check_teacher(contest)
     facts = {
         "training rows": len(rows.train),
         "test rows": len(rows.test) if len(rows.test) else "none: there will be out-of-fold scores but no submission",

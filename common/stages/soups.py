@@ -22,15 +22,17 @@ OF_UNIT = ("model", "checkpoints", "tensorboard", "*.parquet", "unit.json", "his
 def models(contest: Contest, run: Run, units: Sequence[Unit]) -> list[tuple[Unit, Path]]:
     """Which folders hold the models that score new rows for `units`, each with a unit to build its member by.
 
-    With `soup` the units of a seed have one together, made when it is not there; members without weights to average
-    keep theirs. Raises DataError where the folds of a seed do not have one vocabulary.
+    With `soup` the units of a seed have one together, made when it is not there. Members without a pretrained encoder
+    keep theirs: weights can be averaged only where training began at the same ones. Raises DataError where the folds
+    of a seed do not have one vocabulary.
     """
     if not contest.config.soup:
         return [(unit, run.unit_folder(unit)) for unit in units]
     found: list[tuple[Unit, Path]] = []
     for name, seed in dict.fromkeys((unit.member, unit.seed) for unit in units):
         own = [unit for unit in units if (unit.member, unit.seed) == (name, seed)]
-        if (run.unit_folder(own[0]) / "model" / "model.safetensors").exists():
+        pretrained = getattr(contest.settings[name], "encoder", "")
+        if pretrained and (run.unit_folder(own[0]) / "model" / "model.safetensors").exists():
             found.append((own[0], _soup(run, own)))
         else:
             found += [(unit, run.unit_folder(unit)) for unit in own]

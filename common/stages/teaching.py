@@ -26,7 +26,10 @@ PSEUDO = ("none", "hard", "soft")
 
 
 def check_teacher(contest: Contest) -> None:
-    """Raises ConfigError for settings of a teacher that mean nothing, DataError when its run is not there."""
+    """Raises ConfigError for settings of a teacher that mean nothing or that a member cannot learn by.
+
+    Raises DataError when the teacher's run is not there.
+    """
     own = contest.config.teacher
     if own.pseudo not in PSEUDO:
         raise ConfigError(f"teacher.pseudo is {own.pseudo!r}{nearest(own.pseudo, PSEUDO)}")
@@ -42,6 +45,9 @@ def check_teacher(contest: Contest) -> None:
     if Path(own.run).resolve() == Path(contest.config.output_dir).resolve():
         raise ConfigError(f"teacher.run={own.run} is this run itself: give the new run a name of its own (run=NAME)")
     existing(Path(own.run) / "config.yaml", "the folder of a finished run", "check teacher.run")
+    if own.share or own.pseudo == "soft":
+        for name in contest.config.use:
+            getattr(contest.build_member(name, contest.config.seeds[0]), "check_teacher", lambda: None)()
 
 
 class Teacher:

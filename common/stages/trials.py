@@ -22,7 +22,11 @@ LEAST_SEEDS = 3  # for a picture
 
 
 def begin_trials(contest: Contest, run: Run) -> None:
-    """Forgets what another rule had stopped. Raises ConfigError for a rule that could keep no seed, or never pause."""
+    """Forgets what another rule had stopped.
+
+    Raises ConfigError for a rule that could keep no seed or never pause, and where units were trained to their end
+    without one: what they had on the way, by which seeds are compared, nobody knows.
+    """
     own = contest.config.trials
     if own.keep < 0 or not 0 < own.after < 1:
         raise ConfigError(f"trials.keep is {own.keep} and trials.after {own.after:g}: expected the number of seeds to "
@@ -30,6 +34,19 @@ def begin_trials(contest: Contest, run: Run) -> None:
     for unit in run.every_unit():
         if unit.member not in decided(contest, run):
             (run.unit_folder(unit) / STOPPED).unlink(missing_ok=True)
+    for name in contest.config.use:
+        member = contest.build_member(name, contest.config.seeds[0])
+        for unit in run.every_unit():
+            if (
+                unit.member == name
+                and pauses(contest, run, unit, member)
+                and run.finished(unit)
+                and paused(run, unit) is None
+            ):
+                raise ConfigError(
+                    f"trials.keep={own.keep} compares seeds on the way, and {unit.name} of this run was trained to its "
+                    "end without a stop: give the new run a name of its own (run=NAME)"
+                )
 
 
 def pauses(contest: Contest, run: Run, unit: Unit, member: Member) -> bool:

@@ -76,3 +76,12 @@ def test_without_soup_and_for_members_without_weights_every_unit_scores(tmp_path
     assert len(models(contest, Run(contest), Run(contest).units())) == 2
     contest = configured("chnsenticorp", [], [*words(tmp_path, encoder), "soup=false"])
     assert len(models(contest, Run(contest), Run(contest).units())) == 2
+
+
+def test_members_from_random_weights_keep_their_models(tmp_path: Path, encoder: str) -> None:
+    contest = configured("chnsenticorp", [], [*words(tmp_path, encoder), "members.classifier.encoder="])
+    run = Run(contest)
+    for unit in run.units():
+        (run.unit_folder(unit) / "model").mkdir(parents=True)
+        (run.unit_folder(unit) / "model/model.safetensors").write_bytes(b"")
+    assert [folder for _, folder in models(contest, run, run.units())] == list(map(run.unit_folder, run.units()))

@@ -9,8 +9,9 @@ from common.ensembling.scores import Scores
 from common.files import DataError, read_json
 from common.run import Run
 from common.stages.rows import read_rows
-from common.stages.teaching import Teacher, pseudo_labelled, taught
+from common.stages.teaching import Teacher, check_teacher, pseudo_labelled, taught
 from common.stages.train import train
+from competitions.launch import configured
 from tests.common.toy import OneFeatureMember
 
 
@@ -131,6 +132,14 @@ def test_the_surest_rows_are_taken_where_there_are_too_many(toy, teacher):
 def test_misuse_is_named(toy, teacher, settings, says):
     with pytest.raises((ConfigError, DataError), match=says):
         train(pupil(toy, teacher, **settings))
+
+
+@pytest.mark.parametrize("soft", ["teacher.share=0.5", "teacher.pseudo=soft"])
+def test_a_member_that_learns_from_no_distributions_is_named_before_any_training(teacher, soft):
+    words = [f"teacher.run={teacher}", "use=[bilstm_crf,span_pointers]"]
+    with pytest.raises(ConfigError, match="SpanMember"):
+        check_teacher(configured("datagrand_extraction", [], [*words, soft]))
+    check_teacher(configured("datagrand_extraction", [], [*words, "teacher.pseudo=hard"]))
 
 
 def test_a_teacher_with_other_folds_is_refused(toy, teacher):

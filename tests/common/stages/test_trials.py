@@ -113,3 +113,10 @@ def test_as_many_seeds_as_are_kept_never_pause(toy, calls):
 def test_an_impossible_rule_is_refused(toy, rule):
     with pytest.raises(ConfigError, match="trials"):
         train(toy(seeds=[1, 2], trials=rule))
+
+
+def test_seeds_that_ended_without_a_stop_cannot_be_compared(toy, calls):
+    train(toy(seeds=[1]))
+    with pytest.raises(ConfigError, match=r"a/fold-0/seed-1 .*run=NAME"):
+        train(toy(**SETTINGS))
+    assert calls == ["x0 1 begins"] * 3, "nothing was trained in vain"
