@@ -7,7 +7,7 @@ from typing import Any
 
 from common.config import ConfigError, read_config, resolved, typed
 from common.contest import Contest
-from common.logs import start_log
+from common.logs import log, start_log
 from common.processes import rank
 from common.stages.pretrain import Models, PretrainConfig, pretrain
 from common.text.corpus_files import write_corpus
@@ -36,13 +36,16 @@ def pretrain_contest(contest: Contest) -> Path:
     """Pretrains on all text of a contest, labels left out, with the settings under `pretrain` of its config.
 
     The text is that of labelled rows of every fold and of the test rows, as competitors have it; a score measured on
-    held-out rows is one for text that the encoder has seen without labels. Returns the encoder's folder.
+    held-out rows is one for text that the encoder has seen without labels. It goes on from the contest's `encoder`,
+    unless `pretrain` names another or the architecture of a new one. Returns the encoder's folder.
     """
-    run, defaults = Path(contest.config.output_dir) / "pretrain", resolved(read_config([DEFAULT], []))
+    run, asked = Path(contest.config.output_dir) / "pretrain", contest.config.pretrain
     own = {"tokenizer": contest.pretraining_tokenizer, "output_dir": str(run), "vocab_size": 0}
+    if "architecture" not in asked:
+        own["encoder"] = contest.config.encoder
+    values = _merged(_merged(resolved(read_config([DEFAULT], [])), own), asked)
     if contest.config.smoke:
-        own["training"] = {"steps": 4, "batch_tokens": 64, "max_length": 32}
-    values = _merged(_merged(defaults, own), contest.config.pretrain)
+        values["training"] |= {"steps": 4, "batch_tokens": 64, "max_length": 32}
     values["corpus"] = _listed(values["corpus"])
     if not values["corpus"]:
         text = run / "corpus.txt"
@@ -85,8 +88,8 @@ def build_model(config: PretrainConfig, tokenizer: Any) -> Any:
     if config.training.within_documents and not model.keeps_documents_apart():
         kind = encoder.config.model_type
         raise ConfigError(f"training.within_documents: {kind} cannot keep the documents of a row apart")
-    if config.encoder:
-        model.load_head(config.encoder)
+    if config.encoder and not model.load_head(config.encoder):
+        log.info(f"{config.encoder} has no head for masked tokens: a new one is trained, which costs it at first")
     set_dropout(model, config.training.dropout)
     return model
 

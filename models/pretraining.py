@@ -94,7 +94,9 @@ class MaskedLM(Head):
         logits = self.vocabulary_logits(states.flatten(0, 1)[positions])
         total = F.cross_entropy(logits.float(), labels, reduction="sum")
         own = max(len(labels), 1)
-        masked_loss = total / (own if num_items_in_batch is None else num_items_in_batch)
+        # In a step of few rows there may be nothing to mask: what has no share in the loss must not make it infinite.
+        items = own if num_items_in_batch is None else torch.as_tensor(num_items_in_batch).clamp(min=1)
+        masked_loss = total / items
         loss, pair_correct = masked_loss, None
         if pair_labels is not None:
             if not self.config.sentence_classes:
@@ -102,8 +104,7 @@ class MaskedLM(Head):
             relation = self.relation(states[:, 0])
             pair_loss = F.cross_entropy(relation.float(), pair_labels)
             # A mean over the step's batches, each counted as the masked tokens are.
-            share = 1.0 if num_items_in_batch is None else own / num_items_in_batch
-            loss = loss + pair_loss * share
+            loss = loss + pair_loss * (own / items)
             pair_correct = None if self.training else relation.argmax(-1) == pair_labels
         correct = None if self.training else logits.argmax(-1) == labels
         return MaskedLMOutput(loss, masked_loss, correct, pair_correct)

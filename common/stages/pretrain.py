@@ -67,6 +67,10 @@ class PretrainConfig:
             )
         if self.sentence_pairs and self.training.within_documents:
             raise ConfigError("sentence_pairs cannot keep documents apart: leave training.within_documents out")
+        try:
+            self.masking.check()
+        except ValueError as error:
+            raise ConfigError(f"masking: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,9 @@ def pretrain(config: PretrainConfig, models: Models) -> Path:
             log.info(f"{folder / 'encoder'} is finished and kept")
             return folder / "encoder"
         tokenizer = _tokenizer(config, folder, files, models)
+        # Before the text is cut into words, which may take an hour: what the model refuses is said now.
+        set_seed(training.seed)
+        model = models.build(config, tokenizer)
         store, rows = _rows(config, folder, files, tokenizer)
         similar = _similar_words(config, folder, store, tokenizer)
     try:
@@ -117,8 +124,6 @@ def pretrain(config: PretrainConfig, models: Models) -> Path:
         cut = cut_rows(rows, training.held_out, training.most_held_out)
         if config.sentence_pairs:
             rows.hold_out(np.concatenate(cut.held_out))
-        set_seed(training.seed)
-        model = models.build(config, tokenizer)
         names = text_names(files)
         held_out = dict(zip(names, cut.held_out, strict=True))
         trainer = PretrainingTrainer(model, training, arguments, masked, cut.train, held_out, folder)
@@ -174,7 +179,7 @@ def _tokenizer(config: PretrainConfig, folder: Path, files: list[Path], models: 
 
 
 def _made_tokenizer(config: PretrainConfig, files: list[Path], models: Models) -> Any:
-    from common.text.anonymised import anonymised_tokenizer, frequency_order, rank_mapped_tokenizer
+    from common.text.anonymised import anonymised_tokenizer, frequency_order, is_unused, rank_mapped_tokenizer
     from common.text.vocabulary import character_tokenizer
 
     name, rarest = config.encoder or config.tokenizer, config.min_frequency
@@ -183,15 +188,21 @@ def _made_tokenizer(config: PretrainConfig, files: list[Path], models: Models) -
             raise ConfigError(f"tokenizer={name} is no folder{hint}")
         pretrained = models.tokenizer(name)
         if not config.rank_mapping:
+            if config.tokenizer == "anonymised" and len(pretrained.tokenize("1_2")) != 2:
+                raise ConfigError(f"encoder={config.encoder} reads ordinary text and the text is numbers joined by _: "
+                                  f"set rank_mapping=true, or leave encoder out to train a new one")  # fmt: skip
             return pretrained
     try:
         if config.rank_mapping:
             order = None
             if config.ordinary_text:
                 order = frequency_order(pretrained, lines_of(corpus_files(config.ordinary_text)))
+            elif any(map(is_unused, pretrained.get_vocab())):
+                log.info(f"{config.encoder}: its vocabulary is not in order of frequency, which rank_mapping takes it "
+                         "for; ordinary_text=FILES would say how frequent its tokens are")  # fmt: skip
             return rank_mapped_tokenizer(lines_of(files), pretrained, order, rarest)
         if name == "anonymised":
-            return anonymised_tokenizer(lines_of(files), rarest)
+            return anonymised_tokenizer(lines_of(files), rarest, size=config.vocab_size or None)
         return character_tokenizer(lines_of(files), rarest, config.vocab_size or None)
     except DataError:
         raise
@@ -230,8 +241,11 @@ def _similar_words(config: PretrainConfig, folder: Path, store: Any, tokenizer: 
     if not path.exists():
         log.info("word vectors for similar words")
         sentences = StoredSentences(store, tokenizer)
-        vectors = train_word_vectors(sentences, epochs=config.vector_epochs, min_count=5, seed=config.training.seed)
-        SimilarWords.of(vectors, tokenizer).save(path)
+        try:
+            vectors = train_word_vectors(sentences, epochs=config.vector_epochs, min_count=5, seed=config.training.seed)
+            SimilarWords.of(vectors, tokenizer).save(path)
+        except ValueError as error:
+            raise ConfigError(f"masking.objective=macbert: {error}") from None
     return SimilarWords.load(path)
 
 

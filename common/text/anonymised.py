@@ -13,18 +13,20 @@ from common.text.special_tokens import SPECIAL_TOKENS, special_ids_of, with_spec
 
 
 def anonymised_tokenizer(
-    lines: Iterable[str | Sequence[str | int]], min_frequency: int = 1, separator: str = "_"
+    lines: Iterable[str | Sequence[str | int]], min_frequency: int = 1, separator: str = "_", size: int | None = None
 ) -> PreTrainedTokenizerFast:
     """Builds the vocabulary of an anonymised corpus and a tokenizer that every BERT-like model can use.
 
     lines: texts such as "12_7_305", or lists of ids. min_frequency: a rarer id becomes [UNK].
-    separator: what stands between two ids of a text.
+    separator: what stands between two ids of a text. size: at most this many entries, special tokens among them.
     Returns a tokenizer with [PAD] [UNK] [CLS] [SEP] [MASK] as 0 to 4 and then the ids, the most frequent first and
     equally frequent ones by value. `save_pretrained(folder)` writes tokenizer.json, which
     `PreTrainedTokenizerFast.from_pretrained` and `AutoTokenizer.from_pretrained` read.
-    Raises ValueError for an empty separator or when no id is frequent enough.
+    Raises ValueError for an empty separator, a size without room, or when no id is frequent enough.
     """
-    kept = _ranked(lines, min_frequency, separator)
+    if size is not None and size <= len(SPECIAL_TOKENS):
+        raise ValueError(f"size={size} leaves no room for an id: expected more than {len(SPECIAL_TOKENS)}")
+    kept = _ranked(lines, min_frequency, separator)[: None if size is None else size - len(SPECIAL_TOKENS)]
     return _tokenizer({token: number for number, token in enumerate((*SPECIAL_TOKENS, *kept))}, separator)
 
 
@@ -43,7 +45,8 @@ def rank_mapped_tokenizer(
     lines, min_frequency, separator: as for `anonymised_tokenizer`.
     pretrained: tokenizer of the encoder, with padding, unknown, classifier, separator and mask tokens.
     order: token ids of the pretrained vocabulary, the most frequent first, as `frequency_order` counts them; None takes
-        the order of ids, in which the kit's own vocabularies are by frequency and BERT's are not.
+        the order of ids, in which the kit's own vocabularies are by frequency and BERT's are not. [unused1] and the
+        like, of which no text was ever trained, are passed over.
     Returns a tokenizer of as many entries as the pretrained vocabulary, special tokens where they are there. Ids that
     are left when the vocabulary is used up become [UNK]; entries that are left stay and stand for no text.
     Raises ValueError for an order with an unknown id or one twice, a pretrained vocabulary without those special
@@ -61,11 +64,18 @@ def rank_mapped_tokenizer(
     ids = np.arange(size) if order is None else np.asarray(order, dtype=np.int64)
     if len(np.unique(ids)) != len(ids) or (len(ids) and not 0 <= ids.min() <= ids.max() < size):
         raise ValueError(f"order: expected each id once, and none beyond the vocabulary of {size:,}")
-    ids = ids[~special_ids_of(pretrained)[ids]]
+    skipped = special_ids_of(pretrained)
+    skipped[[number for token, number in pretrained.get_vocab().items() if is_unused(token)]] = True
+    ids = ids[~skipped[ids]]
     vocabulary = special | dict(zip(_ranked(lines, min_frequency, separator), ids.tolist(), strict=False))
     # The encoder's embeddings must match in number, so every id that is left keeps an entry, named as no text is.
     left = sorted(set(range(size)).difference(vocabulary.values()))
     return _tokenizer(vocabulary | {f"[unused {number}]": number for number in left}, separator)
+
+
+def is_unused(token: str) -> bool:
+    """Whether a vocabulary only keeps this entry free, as BERT's does with [unused1] to [unused99]."""
+    return token.startswith("[unused")
 
 
 def frequency_order(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str]) -> list[int]:

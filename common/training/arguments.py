@@ -108,6 +108,11 @@ class TrainingConfig:
         return tuple(seed if given is None else given for given in own)
 
 
+def with_warmup(schedule: str) -> str:
+    """The name that transformers has for a schedule after a warmup: its "constant" has none."""
+    return "constant_with_warmup" if schedule == "constant" else schedule
+
+
 def training_arguments(config: TrainingConfig, folder: Path, seed: int) -> "TrainingArguments":
     """TrainingArguments for one unit.
 
@@ -127,7 +132,7 @@ def training_arguments(config: TrainingConfig, folder: Path, seed: int) -> "Trai
         learning_rate=config.learning_rate or 2e-5,  # of no group: create_optimizer has the rates
         weight_decay=config.weight_decay,
         warmup_steps=0 if plateau else config.warmup,
-        lr_scheduler_type="reduce_lr_on_plateau" if plateau else config.schedule,
+        lr_scheduler_type="reduce_lr_on_plateau" if plateau else with_warmup(config.schedule),
         max_grad_norm=config.max_grad_norm,
         activation_checkpointing=config.gradient_checkpointing,
         activation_checkpointing_kwargs={"use_reentrant": False},

@@ -17,7 +17,7 @@ from transformers.integrations import TensorBoardCallback
 from common.config import ConfigError, nearest
 from common.files import atomic_path
 from common.logs import log, spoken
-from common.training.arguments import precision
+from common.training.arguments import precision, with_warmup
 from common.training.optimizers import Lamb
 from common.training.pretraining_rows import HELD_OUT, MaskedRows, Passes
 
@@ -103,7 +103,7 @@ def pretraining_arguments(config: PretrainingConfig, folder: Path) -> TrainingAr
         gradient_accumulation_steps=config.accumulation,
         learning_rate=config.learning_rate,
         warmup_steps=config.warmup,
-        lr_scheduler_type=config.schedule,
+        lr_scheduler_type=with_warmup(config.schedule),
         max_grad_norm=config.max_grad_norm,
         activation_checkpointing=config.gradient_checkpointing,
         activation_checkpointing_kwargs={"use_reentrant": False},
@@ -146,6 +146,9 @@ class PretrainingTrainer(Trainer):
         step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
         # An epoch is whole steps, so that every step has as many rows.
         self.passes = Passes(train, config.seed, config.mixture, step, rows.lengths, args.train_batch_size)
+        if not config.steps:
+            # Steps are whole, and so are epochs of them: what is too few for one is made up for at the end.
+            args.max_steps = max(1, round(config.epochs * self.passes.total / step))
         self.row_tokens = rows.mean_tokens(islice(self.passes, MEASURED_ROWS))
         callbacks: list[TrainerCallback] = [Progress(step * self.row_tokens), SaveByTime(config.save_minutes)]
         if args.process_index == 0:
@@ -161,6 +164,12 @@ class PretrainingTrainer(Trainer):
         # What skips the batches of an epoch that was cut off hides the sampler from who says which epoch it is.
         self.passes.set_epoch(epoch)
         super()._run_epoch(model, epoch, *args, **kwargs)
+
+    def _init_training_state(self, max_steps: int, *args: Any, **kwargs: Any) -> tuple[int, int]:
+        found = super()._init_training_state(max_steps, *args, **kwargs)
+        # A checkpoint's intervals would otherwise stand for those that this command asks for.
+        self.state.compute_steps(self.args, max_steps)
+        return found
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         if self.optimizer is None:

@@ -102,7 +102,8 @@ class Passes(Sampler):
     parts: for each text the numbers of its rows, in any form that `len` and indexing with an array work on.
     seed: of the order. mixture: each text's share of an epoch goes with its size to this power: 1 takes every row once
         an epoch, 0.5 takes small texts more often and large ones more rarely, 0 all texts alike.
-    multiple: an epoch has as many rows as the parts together, less what is too few for this many (a whole step).
+    multiple: an epoch has as many rows as the parts together, less what is too few for this many (a whole step); the
+        next one begins with those.
     lengths: of every row, for rows that are padded to the longest of their batch: rows of similar length then come
         together. batch: rows of a batch, with lengths.
 
@@ -115,13 +116,13 @@ class Passes(Sampler):
         self.lengths, self.batch = lengths, batch
         self.parts, self.seed, self.epoch = [part for part in parts if len(part)], seed, 0
         sizes = np.array([len(part) for part in self.parts], dtype=np.float64)
-        total = int(sizes.sum())
-        self.count = total // multiple * multiple
+        self.total = int(sizes.sum())
+        self.count = self.total // multiple * multiple
         if not self.count:
-            raise ValueError(f"{total} rows to train on are too few for a step of {multiple}: give more text or lower "
-                             "batch_tokens and accumulation")  # fmt: skip
+            raise ValueError(f"{self.total} rows to train on are too few for a step of {multiple}: give more text or "
+                             "lower batch_tokens and accumulation")  # fmt: skip
         shares = sizes**mixture / (sizes**mixture).sum()
-        ends = np.round(np.cumsum(shares) * total).astype(np.int64)
+        ends = np.round(np.cumsum(shares) * self.count).astype(np.int64)
         self.wanted = np.diff(ends, prepend=0).tolist()
 
     def set_epoch(self, epoch: int) -> None:
@@ -143,8 +144,7 @@ class Passes(Sampler):
                 rows.append(part[own])
                 turns.append(np.full(len(own), turn))
                 start += len(own)
-        order = np.random.default_rng((self.seed, len(self.parts), self.epoch)).permutation(sum(map(len, rows)))
-        order = order[: self.count]
+        order = np.random.default_rng((self.seed, len(self.parts), self.epoch)).permutation(self.count)
         turns, rows = np.concatenate(turns)[order], np.concatenate(rows)[order]
         if self.lengths is not None:
             grouped = self._grouped(rows)

@@ -16,9 +16,10 @@ from common.config import ConfigError
 from common.files import DataError, write_lines
 from common.training import pretraining
 from competitions.__main__ import main
+from competitions.launch import launch
 from competitions.pretraining import pretrain_text
 from models.encoders import load_encoder
-from tests.competitions.conftest import Datagrand
+from tests.competitions.conftest import ROOT, Datagrand
 from tests.competitions.pretraining_text import TINY, write_anonymised, write_text
 
 
@@ -130,12 +131,29 @@ OBJECTIVES = {
 }
 
 
+@pytest.fixture(scope="module")
+def two_steps_by_words(text: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    """The weights that whole-word masking has after two steps: every other objective has to make others."""
+    folder = tmp_path_factory.mktemp("words")
+    run(text, folder, "training.steps=2")
+    return weights(folder)
+
+
 @pytest.mark.parametrize("name", list(OBJECTIVES))
-def test_every_objective_is_a_key(name: str, text: Path, tmp_path: Path) -> None:
+def test_every_objective_is_a_key(
+    name: str, text: Path, two_steps_by_words: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
     folder = run(text, tmp_path / "run", "training.steps=2", *OBJECTIVES[name])
     tokenizer = AutoTokenizer.from_pretrained(folder)
     states = load_encoder(folder)(**tokenizer("今天天气很好", return_tensors="pt"))[0]
     assert states.shape == (1, 8, 16) and states.isfinite().all()
+    stored = {value.dtype for value in weights(tmp_path / "run").values()}
+    assert stored == {torch.float16 if "half=true" in OBJECTIVES[name] else torch.float32}
+    if name != "word":
+        plain = {key: value.shape for key, value in two_steps_by_words.items()}
+        own = weights(tmp_path / "run")
+        same = plain == {key: value.shape for key, value in own.items()}
+        assert not same or any(not torch.equal(own[key].float(), two_steps_by_words[key]) for key in own)
     found = facts(tmp_path / "run")
     pairs = any("sentence_pairs" in word for word in OBJECTIVES[name])
     assert found["steps"] == 2 and ("pair_accuracy" in found) == pairs
@@ -186,6 +204,25 @@ def test_rank_mapping_goes_on_from_an_encoder_of_ordinary_text(ordinary: Path, t
     torch.testing.assert_close(old.embeddings.word_embeddings.weight, new.embeddings.word_embeddings.weight)
 
 
+def test_numbers_are_not_read_by_a_vocabulary_of_ordinary_text(ordinary: Path, tmp_path: Path) -> None:
+    corpus = write_anonymised(tmp_path / "corpus.txt")
+    with pytest.raises(ConfigError, match="rank_mapping=true"):
+        run(corpus, tmp_path / "run", f"encoder={ordinary}", "tokenizer=anonymised")
+    run(corpus, tmp_path / "first", "tokenizer=anonymised", "training.steps=1")
+    own = f"encoder={tmp_path / 'first' / 'encoder'}"
+    assert run(corpus, tmp_path / "second", own, "tokenizer=anonymised", "training.steps=1"), "one of numbers goes on"
+
+
+def test_an_encoder_without_a_head_says_so(
+    ordinary: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load_encoder(ordinary).save_pretrained(tmp_path / "bare")
+    AutoTokenizer.from_pretrained(ordinary).save_pretrained(tmp_path / "bare")
+    for encoder in (ordinary, tmp_path / "bare"):
+        run(text, tmp_path / encoder.name / "run", f"encoder={encoder}", "training.steps=1")
+        assert ("has no head" in capsys.readouterr().out) == (encoder.name == "bare")
+
+
 def test_rank_mapping_needs_an_encoder(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="rank_mapping goes on from a pretrained encoder: name it with encoder="):
         run(write_anonymised(tmp_path / "corpus.txt"), tmp_path / "run", "rank_mapping=true")
@@ -215,8 +252,21 @@ def test_a_contest_pretrains_on_its_own_text_and_trains_with_what_comes_out(
         assert 0 <= json.loads((unit / "unit.json").read_text())["score"] <= 1
 
 
+def test_the_shipped_recipe_runs_in_smoke_too(datagrand: Datagrand) -> None:
+    recipe = ROOT / "competitions/datagrand_extraction/config/small_encoder.yaml"
+    words = ("smoke=true", "pretrain.architecture.hidden_size=16", "pretrain.architecture.num_attention_heads=2")
+    folder = launch("datagrand_extraction", "pretrain", [recipe], datagrand.settings(*words))
+    torch.set_num_threads(1)
+    assert load_encoder(folder).config.hidden_size == 16 and facts(folder.parent)["steps"] == 4
+
+
+def test_a_contest_goes_on_from_its_encoder(datagrand: Datagrand, ordinary: Path) -> None:
+    words = ("smoke=true", f"encoder={ordinary}", "pretrain.rank_mapping=true", "pretrain.training.learning_rate=1e-9")
+    old, new = load_encoder(ordinary), load_encoder(datagrand.run("pretrain", *words))
+    torch.testing.assert_close(old.embeddings.word_embeddings.weight, new.embeddings.word_embeddings.weight)
+
+
 def test_the_matching_contest_pretrains_too(tmp_path: Path) -> None:
-    from competitions.launch import launch
     from competitions.sohu_matching.data import SUBTASKS
 
     for name in SUBTASKS:
@@ -247,7 +297,7 @@ def test_the_matching_contest_pretrains_too(tmp_path: Path) -> None:
         (["architecture.model_type=brt"], "encoder="),
         (["architecture.model_type=deberta-v2", "training.within_documents=true"], "within_documents: deberta-v2"),
         (["min_frequency=100000"], "the vocabulary"),
-        (["masking.objective=wrd"], "no masking objective"),
+        (["masking.objective=wrd", "corpus=/nowhere.txt"], "no masking objective"),
         (["masking.rate=2"], "rate=2"),
         (["training.optimizer=lam"], "training.optimizer is 'lam': did you mean 'lamb'"),
         (["training.dropout=1"], "training.dropout is 1"),

@@ -110,6 +110,20 @@ def test_a_batch_in_which_nothing_is_masked_has_no_loss() -> None:
     assert loss.item() == 0 and not gradients(masked)["dense.weight"].any()
 
 
+def test_a_step_in_which_nothing_is_masked_still_learns_from_pairs() -> None:
+    inputs = batch()[0]
+    pairs = {"pair_labels": torch.arange(len(inputs["input_ids"])) % 2}
+    nothing = inputs | pairs | {"positions": inputs["positions"][:0], "labels": inputs["labels"][:0]}
+    found = []
+    for items in (None, torch.tensor(0.0), 0):
+        masked = model(sentence_classes=2)
+        loss = masked(**nothing, num_items_in_batch=items).loss
+        loss.backward()
+        assert loss.isfinite() and all(value.isfinite().all() for value in gradients(masked).values())
+        found.append(loss.item())
+    assert found[0] > 0 and found == pytest.approx([found[0]] * 3)
+
+
 @pytest.mark.parametrize("plain", [False, True], ids=["sdpa", "eager"])
 @pytest.mark.parametrize("family", [*FAMILIES, "roberta", "ernie", "roformer"])
 def test_within_documents_each_is_read_as_if_it_stood_alone(family: str, plain: bool) -> None:

@@ -6,10 +6,12 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 from transformers import AutoTokenizer, BertConfig, PreTrainedTokenizerFast
 
 from common.text.anonymised import anonymised_tokenizer, frequency_order, rank_mapped_tokenizer
-from common.text.special_tokens import SPECIAL_TOKENS
+from common.text.special_tokens import SPECIAL_TOKENS, with_special_tokens
 from common.text.tokenization import WholeWordTokenizer
 from common.text.truncation import encode_pairs
 from common.text.vocabulary import character_tokenizer
@@ -136,3 +138,17 @@ def test_bad_orders_and_vocabularies_are_named():
         rank_mapped_tokenizer(LINES, other)
     with pytest.raises(ValueError, match="separator"):
         rank_mapped_tokenizer(LINES, pretrained(), separator="")
+
+
+def test_a_vocabulary_has_at_most_the_size_asked_for() -> None:
+    whole = anonymised_tokenizer(LINES).get_vocab()
+    assert anonymised_tokenizer(LINES, size=7).get_vocab() == {name: id for name, id in whole.items() if id < 7}
+    with pytest.raises(ValueError, match="size=5 leaves no room"):
+        anonymised_tokenizer(LINES, size=5)
+
+
+def test_entries_that_no_text_was_trained_on_are_passed_over() -> None:
+    words = ["[PAD]", "[unused1]", "[unused2]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "的", "一"]
+    other = with_special_tokens(Tokenizer(WordLevel({word: id for id, word in enumerate(words)}, unk_token="[UNK]")))
+    tokenizer = rank_mapped_tokenizer(["7_7_3", "7_5"], other)
+    assert tokenizer.convert_tokens_to_ids(["7", "3"]) == [7, 8] and len(tokenizer) == len(words)

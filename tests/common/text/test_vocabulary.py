@@ -139,3 +139,11 @@ def test_pieces_are_the_same_every_time():
 def test_a_size_that_holds_no_character_is_refused():
     with pytest.raises(ValueError, match="at least 78"):
         character_tokenizer(LATIN, size=77)
+
+
+def test_counting_keeps_what_occurs_often_however_many_runs_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("common.text.vocabulary.MOST_RUNS", 6)
+    often = ["alpha beta gamma delta"] * 2 + ["alpha beta gamma delta epsilon"] * 5
+    lines = [f"{line} once{'abcdefghij'[place]}" for place, line in enumerate(often)]
+    found = character_tokenizer(lines, min_frequency=5).get_vocab()
+    assert {"alpha", "beta", "gamma", "delta"} <= set(found) and "oncea" not in found

@@ -1,5 +1,7 @@
 """The pretraining Trainer: its optimizer groups, accumulation, schedule, and held-out measure."""
 
+import itertools
+import math
 from pathlib import Path
 
 import numpy as np
@@ -125,8 +127,17 @@ def test_the_held_out_measure_is_that_of_one_large_batch(rows: MaskedRows, tmp_p
     assert made.evaluate() == found, "the same masks every time"
 
 
-def test_the_rate_rises_to_its_peak_and_falls_to_nothing(rows: MaskedRows, tmp_path: Path) -> None:
-    made, rates = trainer(rows, tmp_path, steps=10, warmup=0.2, learning_rate=1e-3), []
+AFTER_WARMUP = {
+    "linear": [1 - step / 8 for step in range(8)],
+    "cosine": [(1 + math.cos(math.pi * step / 8)) / 2 for step in range(8)],
+    "constant": [1] * 8,
+}
+
+
+@pytest.mark.parametrize("schedule", list(AFTER_WARMUP))
+def test_the_rate_rises_to_its_peak_and_goes_as_asked(schedule: str, rows: MaskedRows, tmp_path: Path) -> None:
+    made = trainer(rows, tmp_path, steps=10, warmup=0.2, learning_rate=1e-3, schedule=schedule)
+    rates: list[float] = []
 
     class Rates(TrainerCallback):
         def on_step_begin(self, args, state, control, **kwargs):
@@ -134,7 +145,44 @@ def test_the_rate_rises_to_its_peak_and_falls_to_nothing(rows: MaskedRows, tmp_p
 
     made.add_callback(Rates())
     made.train()
-    assert rates == pytest.approx([0, 5e-4, *(1e-3 * (1 - step / 8) for step in range(8))])
+    assert rates == pytest.approx([0, 5e-4, *(1e-3 * share for share in AFTER_WARMUP[schedule])])
+
+
+def test_passes_are_made_up_for_where_a_pass_is_no_whole_number_of_steps(rows: MaskedRows, tmp_path: Path) -> None:
+    made = trainer(rows, tmp_path, batch_tokens=16 * 7, epochs=3, steps=0)
+    assert made.passes.total % 7, "or this tests nothing"
+    assert made.args.max_steps == round(3 * made.passes.total / 7)
+
+
+def test_checkpoints_are_made_by_the_clock(rows: MaskedRows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds, saved = itertools.count(0, 20), []
+    monkeypatch.setattr("common.training.pretraining.time.monotonic", lambda: next(seconds))
+    made = trainer(rows, tmp_path, steps=6, save_minutes=1)
+
+    class Saved(TrainerCallback):
+        def on_save(self, args, state, control, **kwargs):
+            saved.append(state.global_step)
+
+    made.add_callback(Saved())
+    made.train()
+    assert saved and saved[0] < 6 and (tmp_path / "checkpoints" / f"checkpoint-{saved[-1]}").exists()
+
+
+def test_what_goes_on_saves_as_often_as_it_is_told_now(rows: MaskedRows, tmp_path: Path) -> None:
+    trainer(rows, tmp_path, steps=4, save_steps=2).train()
+    made = trainer(rows, tmp_path, steps=9, save_steps=3)
+    made.train(resume_from_checkpoint=str(tmp_path / "checkpoints" / "checkpoint-4"))
+    assert made.state.save_steps == 3 and (tmp_path / "checkpoints" / "checkpoint-9").exists()
+
+
+@pytest.mark.parametrize("setting", [{"precision": "bf16"}, {"gradient_checkpointing": True}], ids=str)
+def test_half_precision_and_checkpointing_train_nearly_the_same(setting, rows: MaskedRows, tmp_path: Path) -> None:
+    plain, other = trainer(rows, tmp_path / "plain"), trainer(rows, tmp_path / "other", **setting)
+    for made in (plain, other):
+        made.train()
+    near = 0.05 if "precision" in setting else 1e-5
+    for name, value in weights(plain).items():
+        torch.testing.assert_close(weights(other)[name], value, rtol=near, atol=near * 0.1, msg=name)
 
 
 @pytest.mark.parametrize(

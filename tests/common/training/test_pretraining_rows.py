@@ -121,6 +121,11 @@ def test_a_pass_takes_every_row_once_and_the_next_in_another_order() -> None:
 def test_an_epoch_is_whole_steps() -> None:
     passes = Passes([np.arange(30)], seed=1, multiple=8)
     assert len(passes) == len(list(passes)) == 24
+    whole = []
+    for epoch in range(5):
+        passes.set_epoch(epoch)
+        whole += list(passes)
+    assert sorted(whole) == [(turn, row) for turn in range(4) for row in range(30)], "four passes, none skipped"
     with pytest.raises(ValueError, match="7 rows to train on are too few for a step of 8"):
         Passes([np.arange(7)], seed=1, multiple=8)
 
