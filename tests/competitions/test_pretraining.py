@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -108,7 +109,10 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(
     assert (tmp_path / "run" / "checkpoints" / "checkpoint-15").exists()
     assert load_encoder(tmp_path / "run" / "encoder"), "usable from the first checkpoint on"
 
+    before = len((tmp_path / "run" / "log.txt").read_text(encoding="utf-8"))
     run(text, tmp_path / "run", *words)
+    said = (tmp_path / "run" / "log.txt").read_text(encoding="utf-8")[before:]
+    assert "step 16 of 24" in said and "step 15 of 24" not in said, "it does not begin anew"
     whole, resumed = weights(finished), weights(tmp_path / "run")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert facts(tmp_path / "run") == facts(finished)
@@ -338,21 +342,66 @@ def test_settings_that_failed_do_not_stay_in_the_way(text: Path, tmp_path: Path)
 
 # Several processes
 
+AT_STEP_8 = """
+import os
+import sys
+
+from common.training import pretraining
+from competitions.__main__ import main
+
+
+def die(self, args, state, control, **kwargs):
+    if state.global_step == 8:
+        os._exit(1)
+
+
+pretraining.SaveByTime.on_step_end = die
+sys.exit(main(sys.argv[1:]))
+"""
+STEPS = ("training.steps=14", "training.learning_rate=1e-3", "training.accumulation=2")
+
+
+@pytest.fixture
+def two_processes(
+    text: Path, elsewhere: Callable[..., subprocess.CompletedProcess[str]]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Pretrains by torchrun. program: the kit, or a script that runs it."""
+
+    def pretrain(folder: Path, *words: str, program: tuple[str, ...] = ("-m", "competitions")):
+        launcher = (sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone")
+        own = ("pretrain", f"corpus={text}", f"output_dir={folder}", *TINY, *STEPS, *words)
+        return elsewhere([*launcher, *program, *own], PYTHONPATH=str(ROOT))
+
+    return pretrain
+
 
 def test_two_processes_train_what_one_does(
-    text: Path, tmp_path: Path, elsewhere: Callable[..., subprocess.CompletedProcess[str]]
+    text: Path, tmp_path: Path, two_processes: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    import sys
-
-    words = ("training.steps=14", "training.learning_rate=1e-3", "training.accumulation=2")
-    launcher = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", "-m", "competitions")
-    arguments = ("pretrain", f"corpus={text}", f"output_dir={tmp_path / 'two'}", *TINY, *words)
-    found = elsewhere([sys.executable, *launcher, *arguments])
+    found = two_processes(tmp_path / "two")
     assert found.returncode == 0, found.stderr[-3000:]
-    run(text, tmp_path / "one", *words, "training.batch_tokens=128")
+    run(text, tmp_path / "one", *STEPS, "training.batch_tokens=128")
     two, one = weights(tmp_path / "two"), weights(tmp_path / "one")
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=0, atol=1e-5, msg=name)
     first, second = facts(tmp_path / "one"), facts(tmp_path / "two")
     assert first["tokens"] == second["tokens"] and first["loss"] == pytest.approx(second["loss"], abs=1e-5)
     assert first["accuracy"] == pytest.approx(second["accuracy"], abs=1e-6)
+
+
+def test_two_processes_that_were_killed_go_on_to_the_same_weights(
+    tmp_path: Path, two_processes: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    # With dropout, which each process draws for itself and takes up again.
+    words = ("training.dropout=0.1", "training.save_steps=5")
+    assert two_processes(tmp_path / "whole", *words).returncode == 0
+    script = tmp_path / "at_step_8.py"
+    script.write_text(AT_STEP_8, encoding="utf-8")
+    assert two_processes(tmp_path / "cut", *words, program=(str(script),)).returncode != 0
+    assert [path.name for path in (tmp_path / "cut" / "checkpoints").iterdir()] == ["checkpoint-5"]
+    found = two_processes(tmp_path / "cut", *words)
+    assert found.returncode == 0, found.stderr[-3000:]
+    assert "step 6 of 14" in found.stdout and "step 5 of 14" not in found.stdout, "it does not begin anew"
+    whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert facts(tmp_path / "whole") == facts(tmp_path / "cut")
