@@ -4,16 +4,16 @@ import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from time import time
 from typing import Any
 
 from common.files import read_json, write_json
 from common.logs import log, spoken
+from common.processes import pool_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +64,7 @@ def _results(units: list[Unit], workers: int) -> Iterator[tuple[Unit, float]]:
         one_thread()
         yield from ((unit, run_unit(unit)) for unit in units)
         return
-    # Forked processes would share the threads that torch has already started.
-    with ProcessPoolExecutor(workers, get_context("spawn"), one_thread) as pool:
+    with pool_of(workers, one_thread) as pool:
         running = {pool.submit(run_unit, unit): unit for unit in units}
         try:
             for future in as_completed(running):

@@ -1,6 +1,11 @@
-"""Which of several processes this one is."""
+"""Which of several processes this one is, and a pool of others."""
 
 import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
 
 CHILD = "KIT_CHILD"  # set in the environment of a process that the train stage starts for one unit
 
@@ -26,3 +31,28 @@ def wait_for_everyone() -> None:
         from accelerate import PartialState
 
         PartialState().wait_for_everyone()
+
+
+def pool_of(processes: int, begin: Callable[..., None], *arguments: Any) -> "ProcessPoolExecutor":
+    """New processes that end when this one does, however that ends: those of a plain pool outlive a killed parent.
+
+    begin: called with `arguments` in each of them first.
+    """
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    # Forked processes would share the threads that torch and tokenizers have already started.
+    spawn = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(processes, spawn, _begin, (begin, *arguments))
+
+
+def _begin(begin: Callable[..., None], *arguments: Any) -> None:
+    from multiprocessing import parent_process
+    from threading import Thread
+
+    def follow() -> None:
+        parent_process().join()
+        os._exit(1)
+
+    Thread(target=follow, daemon=True).start()
+    begin(*arguments)

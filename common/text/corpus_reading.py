@@ -1,6 +1,5 @@
 """Text files of any size as chunks of token ids, by one process or several, in order and with flat memory."""
 
-import multiprocessing
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from common.files import read_lines
+from common.processes import pool_of
 from common.text.tokenization import WholeWordTokenizer
 
 CHARACTERS = 400_000  # of a chunk: enough for arrays to pay, little enough to be nothing in memory
@@ -82,8 +82,7 @@ class Encoder:
         self.before = getattr(self.tokenizer.tokenizer, "split_special_tokens", False)
         self.tokenizer.tokenizer.split_special_tokens = True
         if self.processes > 1:
-            spawn = multiprocessing.get_context("spawn")
-            self.pool = ProcessPoolExecutor(self.processes, spawn, _start, (self.tokenizer,))
+            self.pool = pool_of(self.processes, _start, self.tokenizer)
         return self
 
     def __exit__(self, *_) -> None:
