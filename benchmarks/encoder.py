@@ -112,8 +112,8 @@ def report(settings: Settings, found) -> str:
 
 `{settings.encoder}` and the same architecture from random weights, fine-tuned by the same recipe; mean and standard
 deviation over {len(settings.seeds)} seeds (same folds). Folds share no text; a seed's score is that of all its held-out
-rows together, by models that never saw them; epochs are fixed in advance (BQ's: see its recipe) and the last is
-kept. F1 of pairs: the threshold of a fold is fitted on the others.
+rows together, by models that never saw them; epochs are fixed in advance and the last is kept. F1 of pairs: the
+threshold of a fold is fitted on the others.
 
 {table(found, settings.tasks)}
 

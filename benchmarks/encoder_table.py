@@ -87,9 +87,7 @@ def recipes(names: Sequence[str]) -> str:
         lines.append(
             f"- {TASKS[name].title}: {recipe.epochs:g} epochs, batches of {recipe.batch_size}, "
             f"learning rate {recipe.learning_rate:g} (head {recipe.head_learning_rate:g}), "
-            f"{recipe.max_length} tokens"
-            + ("" if TASKS[name].kind == "tagging" else f", {recipe.pooling} pooling")
-            + (f"; {TASKS[name].note}" if TASKS[name].note else "")
+            f"{recipe.max_length} tokens" + ("" if TASKS[name].kind == "tagging" else f", {recipe.pooling} pooling")
         )
     return "\n".join(lines)
 

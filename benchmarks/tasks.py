@@ -16,7 +16,7 @@ from common.evaluation.metrics import binary_f1, entity_f1
 
 @dataclass(frozen=True)
 class Recipe:
-    """How an encoder is fine-tuned: the same for every start; fixed before the first run but where a task's note says.
+    """How an encoder is fine-tuned: the same for every start, fixed before the first run.
 
     epochs, batch_size, learning_rate (of the encoder), head_learning_rate: see TrainingConfig. pooling, shared_ngrams
     (of pairs that may match): see MatcherSettings.
@@ -39,7 +39,7 @@ class Task:
     kind: "texts" (classes of one text), "matching" (do two texts match), "inference" (classes of a pair) or "tagging".
     metric: "accuracy", "f1" (of label 1, at a threshold fitted on the other folds) or "entity_f1" (strict, micro).
     read: the data from the folder of all sets. published: of MiniRBT-H256 (10 million parameters, distilled), trained
-    on the whole official training set and scored on other rows: for scale only. note: stands beside its recipe.
+    on the whole official training set and scored on other rows: for scale only.
     """
 
     title: str
@@ -48,7 +48,6 @@ class Task:
     read: Callable[[Path], Data]
     recipe: Recipe
     published: float | None = None
-    note: str = ""
 
 
 def _files(folder: Path, *names: str) -> list[Path]:
@@ -74,9 +73,7 @@ TASKS = {
     "bq": Task(
         "BQ dev, 5 folds", "matching", "accuracy",
         lambda root: datasets.read_pairs(root / "matching/bq_corpus/dev.tsv"),
-        Recipe(2, 64, learning_rate=4e-4, shared_ngrams=3), 0.837,
-        "rate and epochs are the best of five by an earlier state of the encoder (seed 4, three of these folds); at "
-        "the 2e-4 and 3 epochs that were fixed in advance it has 0.7309 ± 0.0011, random weights 0.7369 (seed 1)",
+        Recipe(3, 64, shared_ngrams=3), 0.837,
     ),
     "ocnli": Task(
         "OCNLI train.10k, 5 folds", "inference", "accuracy",
