@@ -6,7 +6,8 @@ tasks, next to a baseline without any encoder, and writes the table into benchma
 Keys:
   datasets=FOLDER      the public data sets                          (default ../shared/datasets)
   encoder=NAME         a hub id or a local folder                    (default models/pretrained)
-  tasks=lcqmc,bq       which tasks: chnsenticorp resume lcqmc bq ocnli sohu people_daily  (default all)
+  tasks=lcqmc,bq       which tasks: chnsenticorp resume lcqmc bq ocnli sohu people_daily, and
+                       lcqmc_plain bq_plain sohu_plain, without marks on n-grams that both texts have  (default all)
   starts=random        which of pretrained, random, baseline         (default all); random needs no weights, only
                        config.json and the tokenizer
   seeds=1,2,3          seeds of weights, order and dropout           (default 1,2,3)

@@ -87,7 +87,9 @@ def recipes(names: Sequence[str]) -> str:
         lines.append(
             f"- {TASKS[name].title}: {recipe.epochs:g} epochs, batches of {recipe.batch_size}, "
             f"learning rate {recipe.learning_rate:g} (head {recipe.head_learning_rate:g}), "
-            f"{recipe.max_length} tokens" + ("" if TASKS[name].kind == "tagging" else f", {recipe.pooling} pooling")
+            f"{recipe.max_length} tokens"
+            + ("" if TASKS[name].kind == "tagging" else f", {recipe.pooling} pooling")
+            + (f", marks on shared n-grams up to {recipe.shared_ngrams}" if recipe.shared_ngrams else "")
         )
     return "\n".join(lines)
 

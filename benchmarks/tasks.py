@@ -1,7 +1,7 @@
-"""What encoders are measured on: seven tasks, how each is trained, and what others published."""
+"""What encoders are measured on: seven tasks, three of them in two ways, and what others published."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,14 @@ TASKS = {
         Recipe(4, 128, learning_rate=3e-4, head_learning_rate=5e-3, batch_size=16),
     ),
 }  # fmt: skip
+
+
+def _plain(task: Task) -> Task:
+    """The task as others set it: which n-grams both texts have is then not told to any start."""
+    return replace(task, title=f"{task.title}, no marks", recipe=replace(task.recipe, shared_ngrams=0))
+
+
+TASKS |= {f"{name}_plain": _plain(TASKS[name]) for name in ("lcqmc", "bq", "sohu")}
 
 
 @cache

@@ -144,7 +144,7 @@ def test_a_whole_run_resumes_and_measures_a_new_encoder_anew(
     (tiny / "model.safetensors").write_bytes(weights)
     capsys.readouterr()
     assert encoder.main(words) == 0
-    assert "36 units, 24 of them finished" in capsys.readouterr().out
+    assert "54 units, 36 of them finished" in capsys.readouterr().out
     report = (tmp_path / "RESULTS.md").read_text()
     rows = [line for line in report.splitlines() if line.startswith("| ") and "metric" not in line]
     # Only what nobody has published is missing.
@@ -152,7 +152,7 @@ def test_a_whole_run_resumes_and_measures_a_new_encoder_anew(
 
     files = sorted((tmp_path / "out/units").rglob("*.json"))
     before = {file: file.stat().st_mtime_ns for file in files}
-    assert len(files) == 36
+    assert len(files) == 54
     for file in files:
         facts = json.loads(file.read_text())
         assert all(len(found) == len(facts["gold"]) for found in facts["predictions"].values())
