@@ -1,4 +1,4 @@
-"""Which of several processes this one is, and a pool of others."""
+"""Which of several processes this one is, how many cores it may use, and a pool of others."""
 
 import os
 from collections.abc import Callable
@@ -23,6 +23,13 @@ def world_size() -> int:
 def is_child() -> bool:
     """Whether the train stage of another process started this one for a single unit."""
     return CHILD in os.environ
+
+
+def cores() -> int:
+    """How many CPU cores this process may use; where the system does not say, as on macOS, those of the machine."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def wait_for_everyone() -> None:

@@ -1,6 +1,5 @@
 """prepare: validates every file and says what to know before a long run."""
 
-import os
 import shutil
 import tempfile
 import time
@@ -13,6 +12,7 @@ import pandas as pd
 from common.contest import Contest
 from common.files import DataError, check_writable
 from common.logs import log, spoken
+from common.processes import cores
 from common.run import Run
 from common.stages.rows import Rows, read_rows
 from common.stages.teaching import check_teacher
@@ -54,7 +54,7 @@ def _device() -> str:
     if torch.cuda.is_available():
         memory = torch.cuda.get_device_properties(0).total_memory
         return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()} of {memory / 1e9:.0f} GB"
-    return f"CPU, {len(os.sched_getaffinity(0))} cores"
+    return f"CPU, {cores()} cores"
 
 
 def _trials(contest: Contest, run: Run, rows: Rows) -> dict[str, str]:

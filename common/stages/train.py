@@ -16,7 +16,7 @@ from common.config import ConfigError
 from common.contest import Contest
 from common.files import DataError, read_json, write_json
 from common.logs import log, spoken
-from common.processes import CHILD, is_child, rank, wait_for_everyone, world_size
+from common.processes import CHILD, cores, is_child, rank, wait_for_everyone, world_size
 from common.run import Run, Unit
 from common.stages.rows import Rows, read_rows, unlabelled
 from common.stages.teaching import check_teacher, taught
@@ -81,12 +81,12 @@ def worker_count(asked: int) -> int:
         return max(1, asked)
     import torch
 
-    return 1 if torch.cuda.is_available() else len(os.sched_getaffinity(0))
+    return 1 if torch.cuda.is_available() else cores()
 
 
 def threads_each(workers: int) -> int:
     """The CPU threads of each of several workers."""
-    return max(1, len(os.sched_getaffinity(0)) // workers)
+    return max(1, cores() // workers)
 
 
 def train_unit(contest: Contest, run: Run, unit: Unit, rows: Rows, settings: dict[str, Any]) -> None:

@@ -4,7 +4,6 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from common.files import read_lines
-from common.processes import pool_of
+from common.processes import cores, pool_of
 from common.text.tokenization import WholeWordTokenizer
 
 CHARACTERS = 400_000  # of a chunk: enough for arrays to pay, little enough to be nothing in memory
@@ -123,8 +122,5 @@ def _encoded_elsewhere(lines: Lines) -> Chunk:
 
 
 def _processes_that_pay(files: list[Path]) -> int:
-    cores = os.cpu_count() or 1
-    with suppress(AttributeError):  # where the system cannot say, as on macOS
-        cores = len(os.sched_getaffinity(0))
     size = sum(file.stat().st_size * (XZ_RATIO if file.suffix == ".xz" else 1) for file in files)
-    return min(2, cores) if size >= PAYS_FROM else 1
+    return min(2, cores()) if size >= PAYS_FROM else 1

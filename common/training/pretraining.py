@@ -17,6 +17,7 @@ from transformers.integrations import TensorBoardCallback
 from common.config import ConfigError, nearest
 from common.files import atomic_path
 from common.logs import log, spoken
+from common.processes import cores
 from common.training.arguments import precision, with_warmup
 from common.training.optimizers import Lamb
 from common.training.pretraining_rows import HELD_OUT, MaskedRows, Passes
@@ -308,6 +309,4 @@ def draw_losses(history: list[dict[str, Any]], path: Path) -> None:
 def _workers(asked: int, gpu: bool) -> int:
     if asked >= 0:
         return asked
-    import os
-
-    return max(0, min(8, len(os.sched_getaffinity(0)) - 1)) if gpu else 0
+    return max(0, min(8, cores() - 1)) if gpu else 0

@@ -8,8 +8,9 @@ from pathlib import Path
 from time import monotonic, sleep
 
 import psutil
+import pytest
 
-from common.processes import pool_of
+from common.processes import cores, pool_of
 
 ROOT = Path(__file__).parents[2]
 said: list[str] = []
@@ -45,6 +46,12 @@ def alive(process: int) -> bool:
         return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def test_cores_are_counted_where_the_system_does_not_say_which_are_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cores() == len(os.sched_getaffinity(0))
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert cores() == os.cpu_count()
 
 
 def test_each_process_begins_with_the_arguments() -> None:
