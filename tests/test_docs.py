@@ -67,7 +67,6 @@ def test_every_command_of_the_page_runs(about: str, tmp_path: Path) -> None:
     downloads(kit / "downloads")
     if about == "two_tasks":
         own = kit / "competitions" / about
-        write_lines(own / "__init__.py", [])
         write_lines(own / "contest.py", [file_of(PAGES[0], "python")])
         write_lines(own / "config" / "default.yaml", [file_of(PAGES[0], "yaml")])
     for command in commands(PAGES[0]):
