@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from glob import escape
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any
@@ -155,6 +156,16 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         raise _unwritable(path, error) from None
     finally:
         shutil.rmtree(workplace, ignore_errors=True)
+
+
+def remove_drafts(path: Path | str) -> None:
+    """Deletes what `atomic_path` of this path left behind in processes that were killed.
+
+    Only for who knows that no process is writing it now.
+    """
+    path = Path(path)
+    for draft in path.parent.glob(f".{escape(path.name)}.????????"):
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def check_writable(folder: Path) -> None:

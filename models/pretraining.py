@@ -36,7 +36,7 @@ class MaskedLMOutput(ModelOutput):
 
     loss: what is trained on, the masked tokens' cross-entropy plus that of the pairs where there are some.
     masked_loss: of the masked tokens alone. correct: (masked,) bool, whether each was predicted; outside training only.
-    pair_correct: (batch,) bool, whether each pair's relation was; outside training only.
+    pair_correct: (pairs with a relation,) bool, whether each one's relation was; outside training only.
     """
 
     loss: Tensor | None = None
@@ -80,32 +80,32 @@ class MaskedLM(Head):
         position_ids: Tensor | None = None,
         pair_labels: Tensor | None = None,
         num_items_in_batch: Tensor | int | None = None,
+        num_rows_in_batch: Tensor | int | None = None,
     ) -> MaskedLMOutput:
         """The loss of one batch.
 
         input_ids (batch, length). attention_mask (batch, length), 1 for tokens, or bool (batch, length, length), which
         token may attend to which; None where nothing is padded. positions (masked,): places of the masked tokens in the
         flattened batch; labels (masked,): what stood there. token_type_ids, position_ids (batch, length).
-        pair_labels (batch,): the relation of each row's segments. num_items_in_batch: masked tokens of the whole step,
-        which the loss is divided by; without it, those of this batch.
+        pair_labels (batch,): the relation of each row's segments, -100 for none. num_items_in_batch,
+        num_rows_in_batch: masked tokens and rows of the whole step, which the two losses are divided by; without them,
+        those of this batch. A row without a relation counts as one whose loss is 0: a step of few pairs weighs little.
         Returns a MaskedLMOutput. Raises ValueError for pair labels without the head for them.
         """
         states = self.encode(input_ids, self._mask(attention_mask), token_type_ids, **self._places(position_ids))[0]
         logits = self.vocabulary_logits(states.flatten(0, 1)[positions])
         total = F.cross_entropy(logits.float(), labels, reduction="sum")
-        own = max(len(labels), 1)
         # In a step of few rows there may be nothing to mask: what has no share in the loss must not make it infinite.
-        items = own if num_items_in_batch is None else torch.as_tensor(num_items_in_batch).clamp(min=1)
-        masked_loss = total / items
+        items = len(labels) if num_items_in_batch is None else num_items_in_batch
+        masked_loss = total / torch.as_tensor(items).clamp(min=1)
         loss, pair_correct = masked_loss, None
         if pair_labels is not None:
             if not self.config.sentence_classes:
                 raise ValueError("pair_labels need a head for them: MaskedLM with sentence_classes=2, say")
-            relation = self.relation(states[:, 0])
-            pair_loss = F.cross_entropy(relation.float(), pair_labels)
-            # A mean over the step's batches, each counted as the masked tokens are.
-            loss = loss + pair_loss * (own / items)
-            pair_correct = None if self.training else relation.argmax(-1) == pair_labels
+            relation, related = self.relation(states[:, 0]), pair_labels >= 0
+            total = F.cross_entropy(relation.float(), pair_labels, reduction="sum")
+            loss = loss + total / (len(pair_labels) if num_rows_in_batch is None else num_rows_in_batch)
+            pair_correct = None if self.training else (relation.argmax(-1) == pair_labels)[related]
         correct = None if self.training else logits.argmax(-1) == labels
         return MaskedLMOutput(loss, masked_loss, correct, pair_correct)
 

@@ -13,13 +13,14 @@ def corpus_files(patterns: list[str]) -> list[Path]:
     """The files that names and patterns stand for, each once, in order. Raises DataError when one stands for none."""
     if not patterns:
         raise DataError("no text to pretrain on", expected="corpus=FILE, [FILE,FILE] or 'FOLDER/*.txt.xz'")
-    files: dict[Path, None] = {}
+    files: dict[Path, Path] = {}
     for pattern in patterns:
         found = [pattern] if Path(pattern).exists() else sorted(glob(pattern, recursive=True))
         if not found:
             raise DataError("no such file", pattern, expected="text files (.txt, .txt.xz)", action="check corpus=")
-        files |= dict.fromkeys(Path(name) for name in found)
-    return list(files)
+        for name in found:
+            files.setdefault(Path(name).resolve(), Path(name))
+    return list(files.values())
 
 
 def lines_of(files: list[Path]) -> Iterator[str]:

@@ -1,6 +1,8 @@
 """Pairs of segments for a second objective: in their order, swapped, or of two documents."""
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +19,10 @@ SENTENCE_PAIRS = {
     "next": (FOLLOWS, ELSEWHERE),  # Devlin et al. 2019, BERT, section 3.1
     "structure": (FOLLOWS, PRECEDES, ELSEWHERE),  # Wang et al. 2020, StructBERT, the sentence structural objective
 }
+NO_RELATION = -100  # the label that torch's cross-entropy leaves out
+END, CLOSING = "。！？；…!?;", "”’」』）)》】\"'"  # what a sentence ends with, and what may come after it
+TRIES = 8  # windows of other documents that are looked at for a segment as long as the one that it stands for
+BLOCK = 1 << 20  # tokens that windows are looked for in at a time
 
 
 class PairRows(NamedTuple):
@@ -24,7 +30,7 @@ class PairRows(NamedTuple):
 
     input_ids: tokens. word_ids: the whole word of each token, -1 for special tokens and padding. token_type_ids: as the
     tokenizer gives them for a pair. attention_mask: 0 for padding. labels: int64 (rows,), numbers of the objective's
-    classes in SENTENCE_PAIRS.
+    classes in SENTENCE_PAIRS, NO_RELATION where a window is no two sentences.
     """
 
     input_ids: np.ndarray
@@ -34,39 +40,42 @@ class PairRows(NamedTuple):
     labels: np.ndarray
 
 
-class Reach(NamedTuple):
-    """Which other windows each window may take a segment from: some in a row, less those of its own document.
+class Piece(NamedTuple):
+    """Some tokens of a document: ids, where words begin, and where sentences begin in it but at its start."""
 
-    All int64 (windows,). first: number of the first of them. own_first, own: number of the first of its own document
-    among them, and how many those are. others: how many are left.
-    """
+    ids: np.ndarray
+    words: np.ndarray
+    sentences: np.ndarray
 
-    first: np.ndarray
-    own_first: np.ndarray
-    own: np.ndarray
-    others: np.ndarray
-
-    def other(self, window: int, draw: float) -> int:
-        """The number of one of them. draw: which, from 0 up to 1."""
-        number = int(self.first[window]) + int(draw * self.others[window])
-        return number + int(self.own[window]) * (number >= self.own_first[window])
+    def cut(self, place: int) -> tuple["Piece", "Piece"]:
+        """What is before a place, and what comes from there on."""
+        before, after = self.sentences < place, self.sentences > place
+        return (
+            Piece(self.ids[:place], self.words[:place], self.sentences[before]),
+            Piece(self.ids[place:], self.words[place:], self.sentences[after] - place),
+        )
 
 
 class SegmentPairs:
-    """Windows of single documents, each cut in two anew at every pass; the halves in one of an objective's relations,
-    all equally likely.
+    """Windows of whole sentences of single documents, each cut in two anew at every pass; the halves in one of an
+    objective's relations, all equally likely.
 
     store: the corpus. tokenizer: puts its special tokens for a pair around the segments.
     max_length: tokens of the longest row, special tokens included. objective: of SENTENCE_PAIRS.
 
-    A document that does not fit is cut into windows of nearly the same length. A window is cut at the start of one of
-    its lines, or where it has only one, at the start of one of its words. Windows of one token are left out.
-    A segment of another document is the second half of another window of the same text file. Where an objective has
-    such segments, every second half is cut to the shorter of its own and another's, so that no length tells which it
-    is. Windows held out (`hold_out`) and the others never lend each other segments; a window with no other document in
-    reach is a pair that follows.
-    lengths: int64 (windows,), most tokens of each without special tokens, for batches of rows of similar length.
-    Raises ValueError when a pair does not fit, the tokenizer cannot pad, no document has two tokens, or an objective
+    A sentence ends with a line or with one of END. A document that does not fit is cut into windows of as many
+    sentences as do, from its beginning or from its end, and a sentence that does not fit into parts. A window is cut
+    before one of its sentences, so that where a segment ends does not tell which it is. Where a tokenizer has no END,
+    as one of numbers, lines and then words stand in for sentences. Windows of one token are left out; one that is a
+    single sentence is cut at a word and has NO_RELATION.
+
+    A segment of another document is a half of another window of the same text file, in the place of the first or the
+    second half; where order is told too, in either order. It is nearly as long as the half that it stands for, and
+    where none such is found there is NO_RELATION, whatever the relation would have been: lengths do not tell it.
+    Windows held out (`hold_out`) and the others never lend each other segments; a window with no other document in
+    reach is a pair of one document.
+    lengths: int32 (windows,), about how many tokens each has without special ones, for batches of similar length.
+    Raises ValueError when a pair does not fit, the tokenizer cannot pad, no document has two sentences, or an objective
     wants segments of other documents and no text file has two.
     """
 
@@ -76,61 +85,45 @@ class SegmentPairs:
         special = SpecialTokens.of(tokenizer)
         self.store, self.parts, self.types = store, special.pair, (special.pair_types, special.text_types)
         self.relations = SENTENCE_PAIRS[objective]
-        capacity = max_length - sum(map(len, self.parts))
+        self.capacity = capacity = max_length - sum(map(len, self.parts))
         if capacity < 2:
             raise ValueError(f"max_length={max_length} leaves no room for two segments: expected 128, say")
         if tokenizer.pad_token_id is None:
             raise ValueError("the tokenizer has no padding token: set tokenizer.pad_token")
         self.padding, self.special = int(tokenizer.pad_token_id), special_ids_of(tokenizer)
-        self.lines = store.line_starts()
-        starts = store.document_starts()
-        sizes = np.diff(starts, append=len(store)) - 1  # without the separator
-        windows = -(-sizes // capacity)
-        number = np.arange(int(windows.sum())) - np.repeat(np.cumsum(windows) - windows, windows)
-        size, count = np.repeat(sizes, windows), np.repeat(windows, windows)
-        first, stop = size * number // count, size * (number + 1) // count
-        document = np.repeat(starts, windows)
-        self.starts, self.lengths = document + first, stop - first
-        splittable = self.lengths > 1
-        self.starts, self.lengths, document = self.starts[splittable], self.lengths[splittable], document[splittable]
-        if not len(self.starts):
-            raise ValueError("no document has two tokens: pairs of segments need documents of several sentences")
-        self.document = document
-        self.reach: Reach | None = None
+        self.ends, self.closings = (_marks(tokenizer, marks) for marks in (END, CLOSING))
+        found = [np.zeros((3, 0), np.int64), *self._windows(capacity)]
+        starts, lengths, sentences = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        self.starts, self.lengths = starts, lengths.astype(np.int32)
+        self.whole = np.flatnonzero((sentences > 1) | ~self.ends.any()).astype(np.int32)  # those that can be cut
+        if not len(self.whole):
+            raise ValueError("no document has two sentences: pairs of segments need documents of several")
+        # Of each text file's windows that can be cut: where they begin, and where those begin that are held out.
+        self.bounds = np.searchsorted(starts[self.whole], store.part_starts)
+        self.borders = self.bounds[1:]
         if ELSEWHERE in self.relations:
-            self.hold_out(np.zeros(0, dtype=np.int64))
-            if not self.reach.others.any():
+            documents = np.searchsorted(store.document_starts(), starts[self.whole], side="right")
+            if not any(np.ptp(documents[first:stop]) for first, stop in pairwise(self.bounds) if first < stop):
                 raise ValueError("no text file has two documents: an empty line ends a document")
 
     def __len__(self) -> int:
         return len(self.starts)
 
     def rows(self, indices: Sequence[int], random: np.random.Generator) -> PairRows:
-        """The windows of these numbers, cut and related by `random`, padded to the longest that they can be."""
-        indices = np.asarray(indices)
-        lengths = self.lengths[indices]
-        draws = random.random((4, len(indices)))
-        labels = (draws[0] * len(self.relations)).astype(np.int64)
-        shape = len(indices), int(lengths.max()) + sum(map(len, self.parts))
+        """The windows of these numbers, cut and related by `random`, padded to the longest."""
+        drawn = random.random((len(indices), 4 + TRIES))
+        pairs = [self._pair(int(window), draws) for window, draws in zip(indices, drawn, strict=True)]
+        labels = np.array([label for *_, label in pairs], dtype=np.int64)
+        longest = max((len(a.ids) + len(b.ids) for a, b, _ in pairs), default=0)
+        shape = len(pairs), longest + sum(map(len, self.parts))
         ids = np.full(shape, self.padding, dtype=np.int64)
         begins, inside = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
         types = np.zeros(shape, dtype=np.int64)
         (before, between, after), ((type_0, type_1, type_2), text_types) = self.parts, self.types
-        for row, (window, draw, choice, cut) in enumerate(zip(indices, *draws[1:], strict=True)):
-            (a, a_words), (b, b_words) = self._halves(window, draw)
-            relation = self.relations[labels[row]]
-            if self.reach is not None and self.reach.others[window]:
-                _, (c, c_words) = self._halves(self.reach.other(window, choice), cut)
-                shorter = min(len(b), len(c))
-                b, b_words = (c, c_words) if relation is ELSEWHERE else (b, b_words)
-                b, b_words = b[:shorter], b_words[:shorter]
-            elif relation is ELSEWHERE:
-                labels[row] = self.relations.index(FOLLOWS)
-            if relation is PRECEDES:
-                (a, a_words), (b, b_words) = (b, b_words), (a, a_words)
+        for row, (a, b, _) in enumerate(pairs):
             layout = (
-                (before, False, type_0), (a, a_words, text_types[0]), (between, False, type_1),
-                (b, b_words, text_types[1]), (after, False, type_2),
+                (before, False, type_0), (a.ids, a.words, text_types[0]), (between, False, type_1),
+                (b.ids, b.words, text_types[1]), (after, False, type_2),
             )  # fmt: skip
             place = 0
             for part, part_words, kind in layout:
@@ -142,29 +135,153 @@ class SegmentPairs:
 
     def hold_out(self, numbers: np.ndarray) -> None:
         """Keeps windows apart that are not trained on. numbers: of them, of each text file its last ones."""
-        if ELSEWHERE not in self.relations:
-            return
-        parts = np.array(self.store.part_starts)
-        part, bounds = np.searchsorted(parts, self.document, side="right") - 1, np.searchsorted(self.starts, parts)
-        apart = np.zeros(len(self), dtype=bool)
-        apart[numbers] = True
-        before = np.concatenate([[0], np.cumsum(apart)])
-        first, stop = bounds[part], bounds[part + 1]
-        border = stop - (before[stop] - before[first])
-        first, stop = np.where(apart, border, first), np.where(apart, stop, border)
-        own_first = np.maximum(np.searchsorted(self.document, self.document), first)
-        own_stop = np.minimum(np.searchsorted(self.document, self.document, side="right"), stop)
-        self.reach = Reach(first, own_first, own_stop - own_first, stop - first - (own_stop - own_first))
+        apart = np.isin(self.whole, numbers)
+        held_out = np.add.reduceat(np.append(apart, False), self.bounds[:-1]) * (np.diff(self.bounds) > 0)
+        self.borders = self.bounds[1:] - held_out
 
-    def _halves(self, window: int, draw: float) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Tokens and starts of words of a window's two halves. draw: where it is cut, from 0 up to 1."""
+    def _other(self, window: int, draw: float) -> int | None:
+        """A window of another document of the same text file, held out like this one or not; None without one."""
+        start = int(self.starts[window])
+        part = bisect_right(self.store.part_starts, start) - 1
+        first, border, stop = int(self.bounds[part]), int(self.borders[part]), int(self.bounds[part + 1])
+        place = int(np.searchsorted(self.whole, window))
+        first, stop = (border, stop) if place >= border else (first, border)
+        own = self.store.document_around(start)
+        # Those of its own document are some of them in a row.
+        low, high = (
+            min(max(int(np.searchsorted(self.whole, np.searchsorted(self.starts, bound))), first), stop)
+            for bound in own
+        )
+        others = stop - first - (high - low)
+        if not others:
+            return None
+        number = first + int(draw * others)
+        return int(self.whole[number + (high - low) * (number >= low)])
+
+    def _pair(self, window: int, draws: np.ndarray) -> tuple[Piece, Piece, int]:
+        """The two segments of a row and their relation's number. draws: (4 + TRIES,), each from 0 up to 1."""
+        (kind, cut, side, order), tries = draws[:4].tolist(), draws[4:].tolist()
+        piece = self._piece(window)
+        if not len(piece.sentences):
+            return *piece.cut(_drawn(_word_starts(piece), cut)), NO_RELATION
+        a, b = piece.cut(_drawn(piece.sentences, cut))
+        label = int(kind * len(self.relations))
+        if ELSEWHERE in self.relations and self._other(window, 0) is None:
+            label = int(kind * (len(self.relations) - 1))  # of another document is the last of the relations
+        elif ELSEWHERE in self.relations:
+            second = side < 0.5
+            # Looked for whatever the relation is: that there is one says nothing of it.
+            other = self._like(window, b if second else a, a if second else b, second, tries)
+            if other is None:
+                return a, b, NO_RELATION
+            if self.relations[label] is ELSEWHERE:
+                a, b = (a, other) if second else (other, b)
+                if PRECEDES in self.relations and order < 0.5:
+                    a, b = b, a
+        if self.relations[label] is PRECEDES:
+            a, b = b, a
+        return a, b, label
+
+    def _like(self, window: int, own: Piece, kept: Piece, second: bool, tries: list[float]) -> Piece | None:
+        """A second (or first) half of another document's window, nearly as long as `own`; None where none is found."""
+        near, most = max(2, len(own.ids) // 8), self.capacity - len(kept.ids)
+        for draw in tries:
+            theirs = self._piece(self._other(window, draw))
+            sizes = len(theirs.ids) - theirs.sentences if second else theirs.sentences
+            fitting = theirs.sentences[(abs(sizes - len(own.ids)) <= near) & (sizes <= most)]
+            if len(fitting):
+                return theirs.cut(_drawn(fitting, draw * len(tries) % 1))[second]
+        return None
+
+    def _piece(self, window: int) -> Piece:
         start, stop = int(self.starts[window]), int(self.starts[window] + self.lengths[window])
-        tokens, words = self.store.read(start, stop)
+        ids, words = self.store.read(start, stop)
         words[0] = True
-        first, last = np.searchsorted(self.lines, start, side="right"), np.searchsorted(self.lines, stop, side="left")
-        if last > first:
-            cut = int(self.lines[first + int(draw * (last - first))] - start)
-        else:
-            choices = np.flatnonzero(words[1:]) + 1
-            cut = int(choices[int(draw * len(choices))]) if len(choices) else 1 + int(draw * (len(tokens) - 1))
-        return [(tokens[:cut], words[:cut]), (tokens[cut:], words[cut:])]
+        sentences = self._sentence_starts(start, stop, ids)
+        piece = Piece(ids, words, sentences[sentences > start] - start)
+        if not len(piece.sentences) and not self.ends.any():
+            piece = piece._replace(sentences=_word_starts(piece))
+        return piece
+
+    def _sentence_starts(self, start: int, stop: int, ids: np.ndarray) -> np.ndarray:
+        """Where sentences begin, from `start` and before `stop`. ids: the tokens there."""
+        marks = self.ends[ids]
+        ended, inner = marks, marks | self.closings[ids]
+        for _ in range(2):  # at most two quotes or brackets close behind a sentence
+            ended = ended | (np.append(False, ended[:-1]) & self.closings[ids])
+        after = np.flatnonzero(ended[:-1] & ~inner[1:]) + 1 + start
+        return np.union1d(after, self.store.line_starts(start, stop))
+
+    def _windows(self, capacity: int) -> Iterator[np.ndarray]:
+        """Windows in order, some at a time: int64 (3, windows), first tokens, lengths and numbers of sentences."""
+        start, size = 0, len(self.store)
+        while start < size:
+            stop = min(start + BLOCK + 2 * capacity, size)
+            ids, _ = self.store.read(start, stop)
+            begins = self.store.document_starts(start + 1, stop + 1)
+            ends = np.append(begins, size) - 1 if stop == size else begins - 1  # the separators
+            sentences = self._sentence_starts(start, stop, ids)
+            places = np.union1d(np.append(sentences, start), np.append(begins, ends))
+            # A sentence that does not fit is cut into parts of nearly the same length.
+            gaps = np.diff(places, append=stop)
+            many = -(-gaps // capacity)
+            owner = np.repeat(np.arange(len(places)), many)
+            number = np.arange(len(owner)) - np.repeat(np.cumsum(many) - many, many)
+            whole, places = number == 0, places[owner] + gaps[owner] * number // many[owner]
+            if stop < size:
+                places, whole = np.append(places, stop), np.append(whole, True)
+            # From each place a window goes as far as it can, forwards or backwards.
+            goes = (np.searchsorted(places, places + capacity, side="right") - 1).tolist()
+            comes = np.searchsorted(places, places - capacity).tolist()
+            values, chosen, first = places.tolist(), [], 0
+            for last in np.searchsorted(places, ends).tolist():
+                # The sentence that does not fit any more is likely a long one and begins the next window. So that
+                # first halves are not the longer ones for that, every other document is cut from its end.
+                if values[first] % 2:
+                    chosen += _chain(first, last, goes)
+                else:
+                    chosen += [(place, before) for before, place in reversed(list(_chain(last, first, comes)))]
+                first = last + 1
+            if stop == size:
+                start = size
+            elif first:
+                start = values[first]  # a document that goes on in the next block is cut there
+            else:
+                for place, after in _chain(0, len(places) - 1, goes):
+                    start = values[place]
+                    if values[place] + capacity >= stop:
+                        break
+                    chosen.append((place, after))
+            begin, end = np.array(chosen, dtype=np.int64).reshape(-1, 2).T
+            counts = np.cumsum(whole)[end - 1] - np.cumsum(whole)[begin] + 1
+            found = np.stack([places[begin], places[end] - places[begin], counts])
+            yield found[:, found[1] > 1]
+
+
+def _chain(first: int, last: int, goes: list[int]) -> Iterator[tuple[int, int]]:
+    """Steps from `first` to `last`, upwards or downwards: from each place where `goes` says, but not beyond `last`."""
+    bound = min if last >= first else max
+    while first != last:
+        after = bound(goes[first], last)
+        yield first, after
+        first = after
+
+
+def _drawn(places: np.ndarray, draw: float) -> int:
+    return int(places[int(draw * len(places))])
+
+
+def _word_starts(piece: Piece) -> np.ndarray:
+    """Where words begin in a piece but at its start; any place where it is one word."""
+    begins = np.flatnonzero(piece.words[1:]) + 1
+    return begins if len(begins) else np.arange(1, len(piece.ids))
+
+
+def _marks(tokenizer: PreTrainedTokenizerFast, marks: str) -> np.ndarray:
+    """Which ids are made of some characters alone; bool (highest id + 1,)."""
+    vocabulary = tokenizer.get_vocab()
+    flags = np.zeros(max(*vocabulary.values(), *tokenizer.all_special_ids) + 1, dtype=bool)
+    for token, number in vocabulary.items():
+        text = token.removeprefix("##").strip("▁")
+        flags[number] = bool(text) and all(character in marks for character in text)
+    return flags

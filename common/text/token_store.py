@@ -1,7 +1,7 @@
 """A corpus as token ids on disk, mapped into memory: tokenized and cut into words once, read at any place at no cost.
 
-Each text file becomes a folder of its own, named after its content and the settings, so that a build that was cut off
-goes on with the file it was at, and files are shared between corpora:
+Each text file becomes a folder of its own, named after the file (its name, size, time and both ends) and the settings,
+so that a build that was cut off goes on with the file it was at, and files are shared between corpora:
 
     tokens.bin     little-endian uint16 (uint32 above 32,768 ids), id * 2, + 1 where a whole word begins
     lines.bin      little-endian int64, the first token of each line
@@ -14,19 +14,22 @@ import json
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from common.files import DataError, atomic_path, existing, read_json, write_json
+from common.files import DataError, atomic_path, existing, read_json, remove_drafts, write_json
 from common.text.corpus_reading import LINES, Chunk, Encoder, read_chunks
 from common.text.ragged import starts_of
 from common.text.tokenization import WholeWordTokenizer
 
 VERSION = 1
 WIDE = 1 << 15  # ids from here on need 32 bits, as one bit says where words begin
+MAPPED = 256  # files mapped at once: each takes one of the files that a process may have open, 1,024 as a rule
+ENDS = 1 << 16  # bytes at either end of a text file that its tokens' folder is named after
 
 
 class TokenStore:
@@ -41,12 +44,14 @@ class TokenStore:
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self.headers = [_header(folder) for folder in folders]
-        self.tokens = [_mapped(folder, "tokens", head) for folder, head in zip(folders, self.headers, strict=True)]
+        for folder, head in zip(folders, self.headers, strict=True):
+            for name in ("tokens", "lines", "documents"):
+                _check_size(folder, name, head)
+        self._folders, self._mapped = list(folders), lru_cache(MAPPED)(self._map)
         self.part_starts = [0, *np.cumsum([head["tokens"] for head in self.headers]).tolist()]
         self.separator = self.headers[0]["separator"]
         if any(head["separator"] != self.separator for head in self.headers):
             raise DataError("separators differ", folders[0], action="build all files with one tokenizer")
-        self._folders = list(folders)
 
     def __len__(self) -> int:
         return self.part_starts[-1]
@@ -62,26 +67,43 @@ class TokenStore:
         pieces = []
         while start < stop:
             first, last = self.part_starts[part], min(stop, self.part_starts[part + 1])
-            pieces.append(np.asarray(self.tokens[part][start - first : last - first]))
+            pieces.append(np.array(self._mapped(part, "tokens")[start - first : last - first]))  # lets go of the map
             start, part = last, part + 1
         values = (pieces[0] if len(pieces) == 1 else np.concatenate([np.zeros(0, np.uint16), *pieces])).astype(np.int64)
         return values >> 1, (values & 1).astype(bool)
 
-    def line_starts(self) -> np.ndarray:
-        """The first token of each line; int64 (lines,)."""
-        return self._places("lines")
+    def line_starts(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """The first token of each line that begins at `start` or later and before `stop`; int64 (lines,)."""
+        return self._places("lines", start, stop)
 
-    def document_starts(self) -> np.ndarray:
-        """The first token of each document; int64 (documents,). A document ends with the separator."""
-        return self._places("documents")
+    def document_starts(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """The same of documents; int64 (documents,). A document ends with the separator."""
+        return self._places("documents", start, stop)
+
+    def document_around(self, place: int) -> tuple[int, int]:
+        """First token of the document that a token belongs to, and of the next one."""
+        part = max(bisect_right(self.part_starts, place) - 1, 0)
+        starts, first = self._mapped(part, "documents"), self.part_starts[part]
+        number = int(np.searchsorted(starts, place - first, side="right"))
+        stop = int(starts[number]) + first if number < len(starts) else self.part_starts[part + 1]
+        return int(starts[number - 1]) + first, stop
 
     def __reduce__(self) -> tuple:
         # A memory map would be sent to another process as all its content; its name is enough.
         return TokenStore, (self._folders,)
 
-    def _places(self, name: str) -> np.ndarray:
-        parts = zip(self._folders, self.headers, self.part_starts[:-1], strict=True)
-        return np.concatenate([_mapped(folder, name, head) + first for folder, head, first in parts])
+    def _places(self, name: str, start: int, stop: int | None) -> np.ndarray:
+        stop = len(self) if stop is None else stop
+        part, found = max(bisect_right(self.part_starts, start) - 1, 0), [np.zeros(0, np.int64)]
+        while part < len(self._folders) and (first := self.part_starts[part]) < stop:
+            places = self._mapped(part, name)
+            low, high = np.searchsorted(places, (start - first, stop - first))
+            found.append(places[low:high] + first)
+            part += 1
+        return found[1] if len(found) == 2 else np.concatenate(found)
+
+    def _map(self, part: int, name: str) -> np.ndarray:
+        return np.memmap(Path(self._folders[part]) / f"{name}.bin", _kind(name, self.headers[part]), mode="r")
 
 
 class StoredSentences:
@@ -121,7 +143,7 @@ def build_token_store(
     files: UTF-8 text, .txt or .txt.xz, one sentence or paragraph a line, an empty line between two documents; a file
         also begins a document. Special tokens written in a text are text.
     tokenizer: gives tokens and whole words. cache: the folder that holds what is built, and finds it again when name,
-        size and time of the file, tokenizer and settings are the same.
+        size, time and both ends of the file, tokenizer and settings are the same.
     every_line: each line is a document, as where lines come from different texts.
     processes: that tokenize; None takes two when there is enough text for them to pay. More need the call to stand
         under `if __name__ == "__main__":` in a script, as with every process that Python spawns.
@@ -143,6 +165,7 @@ def build_token_store(
     with ExitStack() as stack:
         encoder = stack.enter_context(Encoder(tokenizer, [file for _, file in missing], processes)) if missing else None
         for folder, file in missing:
+            remove_drafts(folder)  # of a build that was killed
             with atomic_path(folder) as draft:
                 chunks = encoder.encode(read_chunks(file, every_line))
                 if not _write(draft, chunks, int(separator), len(tokenizer.tokenizer), settings):
@@ -200,8 +223,13 @@ def _settings(tokenizer: WholeWordTokenizer, every_line: bool) -> dict:
 
 
 def _name(file: Path, settings: dict) -> str:
-    status = file.stat()
-    described = json.dumps([file.name, status.st_size, status.st_mtime_ns, settings])
+    status, ends = file.stat(), hashlib.sha256()
+    with file.open("rb") as stream:
+        ends.update(stream.read(ENDS))
+        # Files of one name, size and time need not be one text: archives may set all times alike.
+        stream.seek(max(0, status.st_size - ENDS))
+        ends.update(stream.read(ENDS))
+    described = json.dumps([file.name, status.st_size, status.st_mtime_ns, ends.hexdigest(), settings])
     return f"{file.name.split('.')[0]}-{hashlib.sha256(described.encode()).hexdigest()[:16]}"
 
 
@@ -212,11 +240,14 @@ def _header(folder: Path) -> dict:
     return header
 
 
-def _mapped(folder: Path, name: str, header: dict) -> np.ndarray:
-    path, kind = Path(folder) / f"{name}.bin", np.dtype(header["kind"] if name == "tokens" else "<i8")
+def _kind(name: str, header: dict) -> np.dtype:
+    return np.dtype(header["kind"] if name == "tokens" else "<i8")
+
+
+def _check_size(folder: Path, name: str, header: dict) -> None:
+    path, kind = Path(folder) / f"{name}.bin", _kind(name, header)
     size = existing(path, "a part of a token store", "delete the folder and build it again").stat().st_size
     if size != header[name] * kind.itemsize:
         raise DataError(
             f"{size:,} bytes", path, expected=f"{header[name]:,} {name}", action="delete the folder and build it again"
         )
-    return np.memmap(path, dtype=kind, mode="r")

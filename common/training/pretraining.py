@@ -145,8 +145,8 @@ class PretrainingTrainer(Trainer):
                  train: list[np.ndarray], held_out: Mapping[str, np.ndarray], folder: Path) -> None:  # fmt: skip
         self.config, self.rows, self.held_out = config, rows, held_out
         step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-        # An epoch is whole steps, so that every step has as many rows.
-        self.passes = Passes(train, config.seed, config.mixture, step, rows.lengths, args.train_batch_size)
+        # An epoch is whole steps, so that every step has as many rows; of similar length, for all processes alike.
+        self.passes = Passes(train, config.seed, config.mixture, step, rows.lengths, step)
         if not config.steps:
             # Steps are whole, and so are epochs of them: what is too few for one is made up for at the end.
             args.max_steps = max(1, round(config.epochs * self.passes.total / step))
@@ -161,10 +161,20 @@ class PretrainingTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Passes:
         return self.passes
 
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list, Any]:
+        batches, masked = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if self.rows.pairs and batches:
+            # As of masked tokens, the mean is one over the whole step; of rows every process has as many.
+            rows = sum(len(batch["pair_labels"]) for batch in batches) * self.args.world_size
+            batches = [batch | {"num_rows_in_batch": rows} for batch in batches]
+        return batches, masked
+
     def _run_epoch(self, model: nn.Module, epoch: int, *args: Any, **kwargs: Any) -> None:
         # What skips the batches of an epoch that was cut off hides the sampler from who says which epoch it is.
         self.passes.set_epoch(epoch)
-        super()._run_epoch(model, epoch, *args, **kwargs)
+        # A run that was cut off after its last checkpoint would take another step before it looked.
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(model, epoch, *args, **kwargs)
 
     def _init_training_state(self, max_steps: int, *args: Any, **kwargs: Any) -> tuple[int, int]:
         found = super()._init_training_state(max_steps, *args, **kwargs)
@@ -189,10 +199,10 @@ class PretrainingTrainer(Trainer):
     def evaluate(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> dict[str, float]:
         """Loss and accuracy of masked tokens in held-out rows, of all and of each text; the same masks every time."""
         counts = torch.stack([self._count(numbers) for numbers in self.held_out.values()])
-        loss, right, masked, pairs_right, rows = counts.sum(0).tolist()
+        loss, right, masked, pairs_right, pairs = counts.sum(0).tolist()
         metrics = {"loss": loss / masked, "accuracy": right / masked} if masked else {}
-        if self.rows.pairs and rows:
-            metrics["pair_accuracy"] = pairs_right / rows
+        if pairs:
+            metrics["pair_accuracy"] = pairs_right / pairs
         for name, own in zip(self.held_out, counts.tolist(), strict=True):
             if own[2]:
                 metrics[f"accuracy_{name}"] = own[1] / own[2]
@@ -203,7 +213,7 @@ class PretrainingTrainer(Trainer):
 
     @torch.no_grad()
     def _count(self, numbers: np.ndarray) -> torch.Tensor:
-        """Sums over some rows, shared between the processes: loss, right tokens, masked tokens, right pairs, rows."""
+        """Sums over some rows, shared between the processes: loss, right tokens, masked tokens, right pairs, pairs."""
         sums = torch.zeros(5, dtype=torch.float64)
         device, training = self.args.device, self.model.training
         self.model.to(device).eval()
@@ -214,11 +224,11 @@ class PretrainingTrainer(Trainer):
             batch = self.rows.collate([self.rows[HELD_OUT, int(row)] for row in part])
             with self.accelerator.autocast():
                 output = self.model(**{key: value.to(device) for key, value in batch.items()})
-            right = 0 if output.pair_correct is None else int(output.pair_correct.sum())
+            pairs = output.pair_correct if self.rows.pairs else torch.zeros(0)
             masked = len(batch["labels"])
-            sums += torch.tensor(
-                [float(output.masked_loss) * masked, int(output.correct.sum()), masked, right, len(part)]
-            )
+            sums += torch.tensor([
+                float(output.masked_loss) * masked, int(output.correct.sum()), masked, int(pairs.sum()), len(pairs)
+            ])  # fmt: skip
         self.model.train(training)
         if self.args.world_size > 1:
             sums = self.accelerator.reduce(sums.to(device, torch.float32), "sum").cpu().double()

@@ -82,8 +82,8 @@ class FoldTrainer(Trainer):
         return prepare_data_loader(loader, self.args.device, num_processes=1, process_index=0, put_on_device=True)
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
-        # A run that was cut off after it had lost its patience would take a step before it looked.
-        if not self.control.should_training_stop:
+        # A run that was cut off at its end, or after it had lost its patience, would take a step before it looked.
+        if not self.control.should_training_stop and self.state.global_step < self.state.max_steps:
             super()._run_epoch(*args, **kwargs)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:

@@ -375,12 +375,13 @@ def two_processes(
     return pretrain
 
 
+@pytest.mark.parametrize("words", [(), ("sentence_pairs=structure", "training.max_length=32")], ids=["packed", "pairs"])
 def test_two_processes_train_what_one_does(
-    text: Path, tmp_path: Path, two_processes: Callable[..., subprocess.CompletedProcess[str]]
+    words: tuple[str, ...], text: Path, tmp_path: Path, two_processes: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    found = two_processes(tmp_path / "two")
+    found = two_processes(tmp_path / "two", *words)
     assert found.returncode == 0, found.stderr[-3000:]
-    run(text, tmp_path / "one", *STEPS, "training.batch_tokens=128")
+    run(text, tmp_path / "one", *STEPS, "training.batch_tokens=128", *words)
     two, one = weights(tmp_path / "two"), weights(tmp_path / "one")
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=0, atol=1e-5, msg=name)

@@ -189,12 +189,21 @@ def test_the_relation_of_pairs_is_a_second_loss_that_accumulates_to_a_mean() -> 
     out = masked(**inputs, pair_labels=order)
     logits = masked.relation(masked.encoder(inputs["input_ids"], attention_mask=inputs["attention_mask"])[0][:, 0])
     assert out.loss.item() == pytest.approx((out.masked_loss + F.cross_entropy(logits, order)).item(), rel=1e-5)
-    # Two halves of a step with as many masked tokens each.
-    halves = [masked(**inputs, pair_labels=order, num_items_in_batch=2 * len(inputs["labels"])).loss] * 2
-    assert sum(halves).item() == pytest.approx(out.loss.item(), rel=1e-5)
+    # Two batches of a step, with unlike numbers of masked tokens and of pairs; what has no relation adds no loss.
+    few = (inputs["positions"] < inputs["input_ids"].shape[1]).nonzero()[:, 0]
+    assert 0 < len(few) < len(inputs["labels"]), "or this tests nothing"
+    rest = inputs | {"positions": inputs["positions"][few], "labels": inputs["labels"][few]}
+    other = torch.tensor([-100, 1, -100])
+    step = {"num_items_in_batch": len(inputs["labels"]) + len(few), "num_rows_in_batch": 6}
+    found = masked(**inputs, pair_labels=order, **step).loss + masked(**rest, pair_labels=other, **step).loss
+    pairs = F.cross_entropy(torch.cat([logits, logits[1:2]]), torch.tensor([0, 1, 1, 1]), reduction="sum") / 6
+    tokens = out.masked_loss * len(inputs["labels"]) + masked(**rest).masked_loss * len(few)
+    assert found.item() == pytest.approx((tokens / step["num_items_in_batch"] + pairs).item(), rel=1e-5)
+    assert masked(**inputs, pair_labels=torch.full((3,), -100)).loss.item() == pytest.approx(out.masked_loss.item())
     assert out.correct is None and out.pair_correct is None
     checked = masked.eval()(**inputs, pair_labels=order)
     assert checked.pair_correct.tolist() == (logits.argmax(-1) == order).tolist()
+    assert masked(**inputs, pair_labels=other).pair_correct.tolist() == [bool(logits[1].argmax() == 1)]
     with pytest.raises(ValueError, match="sentence_classes=2"):
         model()(**inputs, pair_labels=order)
 

@@ -12,7 +12,7 @@ from common.text.tokenization import WholeWordTokenizer
 from common.text.vocabulary import character_tokenizer
 
 HAN = "我来到北京清华大学今天天气很好"
-TOKENIZER = WholeWordTokenizer(character_tokenizer([HAN, f"{HAN}，。"], 1))
+TOKENIZER = WholeWordTokenizer(character_tokenizer([HAN, f"{HAN}，。！”"], 1))
 BARE = TOKENIZER.tokenizer
 PAD, CLS, SEP = BARE.pad_token_id, BARE.cls_token_id, BARE.sep_token_id
 

@@ -5,7 +5,11 @@ import gc
 import json
 import lzma
 import os
+import shutil
+import subprocess
+import sys
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,6 +34,7 @@ SPELLING_OUT.tokenizer.split_special_tokens = True
 
 
 def write(path, text):
+    path.parent.mkdir(exist_ok=True)
     if path.suffix == ".xz":
         path.write_bytes(lzma.compress(text.encode()))
     else:
@@ -276,3 +281,52 @@ def test_absent_files_and_broken_stores_are_named(tmp_path):
     (folder / "tokens.bin").write_bytes(b"12")
     with pytest.raises(DataError, match=r"tokens\.bin: 2 bytes; expected .* tokens; delete"):
         TokenStore([folder])
+
+
+def test_files_that_differ_in_their_text_alone_are_two_texts(tmp_path):
+    files = [write(tmp_path / folder / "a.txt", text) for folder, text in (("x", "北京"), ("y", "清华"))]
+    for file in files:
+        os.utime(file, ns=(1, 1))
+    assert found(build_token_store(files, TOKENIZER, tmp_path / "cache")) == expected([["北京"], ["清华"]])
+
+
+def test_more_files_than_a_process_may_have_open(tmp_path):
+    files = [write(tmp_path / f"{number}.txt", "北京" * (number % 3 + 1)) for number in range(60)]
+    script = (
+        "import resource, sys; from pathlib import Path; from common.text import token_store;"
+        "from tests.common.text.test_token_store import TOKENIZER, found;"
+        "token_store.MAPPED = 8; folder = Path(sys.argv[1]);"
+        "files = sorted(folder.glob('*.txt'), key=lambda file: int(file.stem));"
+        "import os; resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir('/proc/self/fd')) + 30,) * 2);"
+        "store = token_store.build_token_store(files, TOKENIZER, folder / 'cache', processes=1);"
+        "print(found(store) == found(store), found(store)[0])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    said = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, env=environment
+    )
+    own = expected([["北京" * (number % 3 + 1)] for number in range(len(files))])
+    assert said.stdout.strip() == f"True {own[0]}", said.stderr[-600:]
+
+
+def test_what_a_killed_build_left_goes_with_the_next(tmp_path):
+    file = write(tmp_path / "a.txt", "北京")
+    build_token_store([file], TOKENIZER, tmp_path / "cache")
+    (folder,) = (tmp_path / "cache").iterdir()
+    draft, other = (tmp_path / "cache" / f".{name}.ab_cd123" for name in (folder.name, "another"))
+    for path in (draft, other):
+        (path / "x").mkdir(parents=True)
+    build_token_store([file], TOKENIZER, tmp_path / "cache")
+    assert draft.exists(), "what is built already may be read by others"
+    shutil.rmtree(folder)
+    build_token_store([file], TOKENIZER, tmp_path / "cache")
+    assert not draft.exists() and other.exists() and folder.exists()
+
+
+def test_starts_between_two_places(tmp_path):
+    store = build_token_store([write(tmp_path / f"{n}.txt", TEXT) for n in "abc"], TOKENIZER, tmp_path / "cache")
+    for starts in (store.line_starts, store.document_starts):
+        every = starts()
+        for start in range(len(store) + 1):
+            for stop in (start, start + 1, start + 9, len(store)):
+                assert starts(start, stop).tolist() == every[(every >= start) & (every < stop)].tolist()

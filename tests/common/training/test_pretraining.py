@@ -33,13 +33,13 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> MaskedRows:
     return MaskedRows(PackedRows(store, tokenizer, 16), Masker(MaskingConfig(), tokenizer), seed=1)
 
 
-def trainer(rows: MaskedRows, folder: Path, **settings) -> PretrainingTrainer:
+def trainer(rows: MaskedRows, folder: Path, sentence_classes: int = 0, **settings) -> PretrainingTrainer:
     config = PretrainingConfig(**{"max_length": 16, "batch_tokens": 64, "steps": 3, "precision": "fp32",
                                   "held_out": 0.2} | settings)  # fmt: skip
     torch.manual_seed(2)
     sizes = {"vocab_size": int(rows.masker.ordinary.max()) + 1, "hidden_size": 16, "num_hidden_layers": 2}
     encoder = encoder_from_config(BertConfig(**sizes, num_attention_heads=2, intermediate_size=20))
-    model = MaskedLM.from_encoder(encoder)
+    model = MaskedLM.from_encoder(encoder, sentence_classes=sentence_classes)
     set_dropout(model, 0.0)
     cut = cut_rows(rows.rows, config.held_out, 100)
     arguments = pretraining_arguments(config, folder / "checkpoints")
@@ -95,6 +95,23 @@ def test_pairs_of_similar_length_share_a_batch(tmp_path: Path) -> None:
     padded = sum(int((batch == tokenizer.pad_token_id).sum()) for batch in batches)
     assert padded < 0.05 * sum(batch.numel() for batch in batches)
     assert made.row_tokens == pytest.approx(rows.rows.lengths.mean() + 3, rel=0.1)
+
+
+def test_accumulated_batches_of_pairs_equal_one_large_batch(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    lines = ["".join(draw.choice(list("今天气很好我来到北京清华大学"), draw.integers(2, 16))) for _ in range(300)]
+    write_lines(tmp_path / "text.txt", [part for n, line in enumerate(lines) for part in (line, *[""] * (n % 3 == 2))])
+    tokenizer = character_tokenizer([*lines, "。"], 1)
+    store = build_token_store([tmp_path / "text.txt"], WholeWordTokenizer(tokenizer), tmp_path / "tokens")
+    rows = MaskedRows(SegmentPairs(store, tokenizer, 24, "structure"), Masker(MaskingConfig(), tokenizer), seed=1)
+    found = []
+    # Batches of 2 rows each, of like length; what is one batch in the one run is four in the other.
+    for name, settings in (("small", {"accumulation": 4, "batch_tokens": 48}), ("large", {"batch_tokens": 192})):
+        made = trainer(rows, tmp_path / name, max_length=24, steps=3, sentence_classes=3, **settings)
+        made.train()
+        found.append(weights(made))
+    for name, value in found[1].items():
+        torch.testing.assert_close(found[0][name], value, rtol=0, atol=1e-5, msg=name)
 
 
 def test_rows_that_are_held_out_are_never_trained_on(rows: MaskedRows, tmp_path: Path) -> None:
@@ -173,6 +190,16 @@ def test_what_goes_on_saves_as_often_as_it_is_told_now(rows: MaskedRows, tmp_pat
     made = trainer(rows, tmp_path, steps=9, save_steps=3)
     made.train(resume_from_checkpoint=str(tmp_path / "checkpoints" / "checkpoint-4"))
     assert made.state.save_steps == 3 and (tmp_path / "checkpoints" / "checkpoint-9").exists()
+
+
+def test_what_was_cut_off_after_its_last_step_takes_no_other(rows: MaskedRows, tmp_path: Path) -> None:
+    settings = {"steps": 4, "save_steps": 2, "schedule": "constant"}
+    whole = trainer(rows, tmp_path, **settings)
+    whole.train()
+    again = trainer(rows, tmp_path, **settings)
+    again.train(resume_from_checkpoint=str(tmp_path / "checkpoints" / "checkpoint-4"))
+    assert again.state.global_step == 4
+    assert all(torch.equal(value, weights(again)[name]) for name, value in weights(whole).items())
 
 
 @pytest.mark.parametrize("setting", [{"precision": "bf16"}, {"gradient_checkpointing": True}], ids=str)

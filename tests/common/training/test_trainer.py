@@ -97,6 +97,16 @@ def test_training_stops_after_as_many_epochs_without_gain_as_it_has_patience(tmp
     assert len(judge.weights) == epochs
 
 
+def test_what_was_cut_off_after_its_last_step_takes_no_other(tmp_path):
+    config = fast(epochs=4, max_steps=7)
+    whole = trainer_of(config, tmp_path)
+    whole.train()
+    again = trainer_of(config, tmp_path)
+    again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-7"))
+    assert again.state.global_step == 7
+    assert_same(states(whole.model), states(again.model))
+
+
 def test_a_plateau_halves_every_rate_after_an_epoch_without_gain(tmp_path):
     callback = Batches()
     trainer = trainer_of(fast(epochs=5, schedule="plateau"), tmp_path, Scripted(0.1, 0.3, 0.2, 0.4, 0.4))
