@@ -55,12 +55,18 @@ def read_lines(path: Path | str) -> Iterator[tuple[int, str]]:
             try:
                 yield number, raw.decode("utf-8").rstrip("\n").removesuffix("\r")
             except UnicodeDecodeError as error:
+                if number == 1 and (kind := _PACKED.get(raw[:2])):
+                    raise DataError(f"is packed ({kind})", path, expected="UTF-8 text, plain or as .xz",
+                                    action="unpack it first") from None  # fmt: skip
                 encoding = "UTF-16" if number == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "GB18030"
                 raise DataError(
                     f"not UTF-8 (byte {error.start + 1} of the line is 0x{raw[error.start]:02x})",
                     path, number, expected="UTF-8 text",
                     action=f"convert it first: iconv -f {encoding} -t UTF-8 {path.name} > utf8_{path.name}",
                 ) from None  # fmt: skip
+
+
+_PACKED = {b"\x1f\x8b": "gzip", b"PK": "zip", b"BZ": "bzip2", b"(\xb5": "zstd", b"\xfd7": "xz, under another name"}
 
 
 def _raw_lines(stream: IO[bytes], path: Path) -> Iterator[bytes]:

@@ -104,7 +104,7 @@ def main(words: list[str]) -> int:
               f"run the same command again: what is finished is kept", file=sys.stderr)  # fmt: skip
         return 2
     except KeyboardInterrupt:
-        print("interrupted: the same command goes on from here", file=sys.stderr)
+        print("interrupted: the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
     return 0
 

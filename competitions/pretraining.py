@@ -62,7 +62,7 @@ def build_model(config: PretrainConfig, tokenizer: Any) -> Any:
     """The encoder to pretrain, loaded or new, with its head. Raises ConfigError when it cannot be made."""
     import torch
 
-    from models.encoders import encoder_from_config, load_encoder, longest_input
+    from models.encoders import check_architecture, encoder_from_config, load_encoder, longest_input
     from models.pretraining import MaskedLM, set_dropout, use_plain_attention
 
     length = config.training.max_length
@@ -70,13 +70,17 @@ def build_model(config: PretrainConfig, tokenizer: Any) -> Any:
         if config.encoder:
             encoder, longest = load_encoder(config.encoder), longest_input(config.encoder)
         else:
+            # Those of the default's kind stand there still where another was asked for.
+            spare = resolved(read_config([DEFAULT], []))["architecture"]
+            architecture = check_architecture(config.architecture, spare)
             settings = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
             # A place that is never trained would look like one that is.
-            table = {"max_position_embeddings": length} if config.architecture.get("model_type") != "roberta" else {}
-            settings = table | config.architecture | settings
+            table = {"max_position_embeddings": length} if architecture["model_type"] != "roberta" else {}
+            settings = table | architecture | settings
             longest, encoder = longest_input(settings), encoder_from_config(settings)
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ConfigError(f"encoder={config.encoder or config.architecture}: {error}") from None
+        where = f"encoder={config.encoder}" if config.encoder else "architecture"
+        raise ConfigError(f"{where}: {error}") from None
     if length > longest:
         raise ConfigError(f"training.max_length={length}: the encoder takes at most {longest} tokens")
     if len(tokenizer) > encoder.get_input_embeddings().weight.shape[0]:
@@ -85,6 +89,9 @@ def build_model(config: PretrainConfig, tokenizer: Any) -> Any:
         use_plain_attention(encoder)
     classes = len(SENTENCE_PAIRS[config.sentence_pairs]) if config.sentence_pairs else 0
     model = MaskedLM.from_encoder(encoder, sentence_classes=classes)
+    if length > 3 and not model.reads_both_sides():
+        raise ConfigError(f"{encoder.config.model_type} does not read text on both sides of a token as encoders do: "
+                          "choose another, say bert or nezha")  # fmt: skip
     if config.training.within_documents and not model.keeps_documents_apart():
         kind = encoder.config.model_type
         raise ConfigError(f"training.within_documents: {kind} cannot keep the documents of a row apart")

@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, Pretrained
 
 import models.nezha  # registers the model type "nezha"
 import models.recurrent  # noqa: F401  registers the model type "recurrent"
+from common.config import nearest
 
 KIT = Path(__file__).parents[1]
 
@@ -162,6 +163,26 @@ def encoder_from_config(config: PretrainedConfig | dict) -> PreTrainedModel:
             raise ValueError('an encoder made from settings needs a model_type, e.g. "bert" or "recurrent"')
         config = AutoConfig.for_model(settings.pop("model_type"), **settings)
     return AutoModel.from_config(config, **_without_pooler(config))
+
+
+def check_architecture(settings: dict, spare: dict | None = None) -> dict:
+    """Raises ValueError for a setting that encoders of this kind do not have: transformers would take it and go on.
+
+    settings: of a new encoder, `model_type` among them. spare: settings that nobody asked for, such as defaults of
+    another kind: where this kind does not have them they are left out. Returns the settings without those.
+    """
+    kind = settings.get("model_type")
+    if not kind:
+        raise ValueError('an encoder made from settings needs a model_type, e.g. "bert" or "recurrent"')
+    config = AutoConfig.for_model(kind)
+    known, own = {*config.to_dict(), *config.attribute_map, "model_type"}, dict(settings)
+    for key, value in settings.items():
+        if key in known or hasattr(config, key):
+            continue
+        if not spare or key not in spare or spare[key] != value:
+            raise ValueError(f"{kind} has no setting {key!r}{nearest(key, known)}")
+        del own[key]
+    return own
 
 
 @contextmanager

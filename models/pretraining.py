@@ -147,6 +147,24 @@ class MaskedLM(Head):
         return True
 
     @torch.no_grad()
+    def reads_both_sides(self) -> bool:
+        """Whether what a token becomes depends on those before and behind it, as masked language modelling wants.
+
+        Tried out: decoders do not heed what comes later, and pairs of encoder and decoder take no such input.
+        """
+        training, ids = self.training, torch.arange(4, device=self.device)[None]
+        ids = self.get_input_embeddings().weight.shape[0] - 1 - ids
+        self.eval()
+        try:
+            states = self.encode(ids, None, None)[0][0]
+            changed = (self.encode(other, None, None)[0][0] for other in (ids[:, [0, 1, 2, 0]], ids[:, [3, 1, 2, 3]]))
+            return all(not torch.equal(state[1], states[1]) for state in changed)
+        except (RuntimeError, ValueError, TypeError, IndexError):
+            return False
+        finally:
+            self.train(training)
+
+    @torch.no_grad()
     def keeps_documents_apart(self) -> bool:
         """Whether the encoder heeds a mask of each pair of tokens, so that two documents of a row do not meet.
 

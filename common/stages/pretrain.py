@@ -17,7 +17,9 @@ from common.training.pretraining import PretrainingConfig
 
 TOKENIZERS = ("character", "anonymised")
 # Settings that change how a run goes, but nothing of what comes out of it.
-PASSING = ("save_minutes", "save_steps", "workers", "evaluate_steps")
+PASSING = ("save_minutes", "save_steps", "workers", "evaluate_steps", "batch_tokens", "accumulation")
+RAREST = 5  # times that a word occurs which MacBERT knows similar words of
+MOST_NAMED = 20  # text files that have an accuracy of their own
 
 
 @dataclass
@@ -67,8 +69,10 @@ class PretrainConfig:
             )
         if self.sentence_pairs and self.training.within_documents:
             raise ConfigError("sentence_pairs cannot keep documents apart: leave training.within_documents out")
+        if self.vector_epochs < 1:
+            raise ConfigError(f"vector_epochs is {self.vector_epochs}: expected at least 1")
         try:
-            self.masking.check()
+            self.masking.shares()
         except ValueError as error:
             raise ConfigError(f"masking: {error}") from None
 
@@ -109,10 +113,12 @@ def pretrain(config: PretrainConfig, models: Models) -> Path:
     arguments = pretraining_arguments(training, folder / "checkpoints")
     first = arguments.process_index == 0
     with arguments.main_process_first(desc="text"):
-        if _begin(folder, config, files, first):
+        if _begin(folder, config, files, arguments):
             log.info(f"{folder / 'encoder'} is finished and kept")
             return folder / "encoder"
         tokenizer = _tokenizer(config, folder, files, models)
+        if tokenizer.mask_token_id is None:
+            raise ConfigError(f"the tokenizer of {config.encoder or config.tokenizer} has no mask token")
         # Before the text is cut into words, which may take an hour: what the model refuses is said now.
         set_seed(training.seed)
         model = models.build(config, tokenizer)
@@ -124,8 +130,9 @@ def pretrain(config: PretrainConfig, models: Models) -> Path:
         cut = cut_rows(rows, training.held_out, training.most_held_out)
         if config.sentence_pairs:
             rows.hold_out(np.concatenate(cut.held_out))
-        names = text_names(files)
-        held_out = dict(zip(names, cut.held_out, strict=True))
+        held_out = dict(zip(text_names(files), cut.held_out, strict=True))
+        if len(files) > MOST_NAMED:
+            held_out = {"all": np.concatenate(cut.held_out)}
         trainer = PretrainingTrainer(model, training, arguments, masked, cut.train, held_out, folder)
     except ValueError as error:
         raise ConfigError(f"pretrain: {error}") from None
@@ -143,7 +150,7 @@ def pretrain(config: PretrainConfig, models: Models) -> Path:
     return folder / "encoder"
 
 
-def _begin(folder: Path, config: PretrainConfig, files: list[Path], first: bool) -> bool:
+def _begin(folder: Path, config: PretrainConfig, files: list[Path], arguments: Any) -> bool:
     """Whether the run is finished. Raises ConfigError when its folder was begun with other settings."""
     from common.members.neural import last_whole_checkpoint
 
@@ -152,6 +159,10 @@ def _begin(folder: Path, config: PretrainConfig, files: list[Path], first: bool)
     del settings["output_dir"]
     for key in PASSING:
         del settings["training"][key]
+    # However many processes and batches make it up.
+    settings["training"]["rows_of_a_step"] = (
+        arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
+    )
     stamp, finished = folder / "settings.json", (folder / "pretraining.json").exists()
     if stamp.exists() and (changes := changed_keys(read_json(stamp), settings)):
         if finished or last_whole_checkpoint(folder / "checkpoints"):
@@ -163,7 +174,7 @@ def _begin(folder: Path, config: PretrainConfig, files: list[Path], first: bool)
         stamp.unlink()
         shutil.rmtree(folder / "tokenizer", ignore_errors=True)
         (folder / "similar_words.safetensors").unlink(missing_ok=True)
-    if first and not stamp.exists():
+    if arguments.process_index == 0 and not stamp.exists():
         write_json(stamp, settings)
         save_config(folder / "config.yaml", config)
     return finished
@@ -186,7 +197,12 @@ def _made_tokenizer(config: PretrainConfig, files: list[Path], models: Models) -
     if name not in TOKENIZERS:
         if not config.encoder and "did you mean" in (hint := nearest(name, TOKENIZERS)) and not Path(name).exists():
             raise ConfigError(f"tokenizer={name} is no folder{hint}")
-        pretrained = models.tokenizer(name)
+        try:
+            pretrained = models.tokenizer(name)
+        except ConfigError as error:
+            raise ConfigError(
+                str(error) if config.encoder else str(error).replace("encoder=", "tokenizer=", 1)
+            ) from None
         if not config.rank_mapping:
             if config.tokenizer == "anonymised" and len(pretrained.tokenize("1_2")) != 2:
                 raise ConfigError(f"encoder={config.encoder} reads ordinary text and the text is numbers joined by _: "
@@ -207,7 +223,7 @@ def _made_tokenizer(config: PretrainConfig, files: list[Path], models: Models) -
     except DataError:
         raise
     except ValueError as error:
-        raise ConfigError(f"the vocabulary: {error}") from None
+        raise ConfigError(f"the vocabulary (vocab_size={config.vocab_size}, min_frequency={rarest}): {error}") from None
 
 
 def _rows(config: PretrainConfig, folder: Path, files: list[Path], tokenizer: Any) -> tuple[Any, Any]:
@@ -242,10 +258,13 @@ def _similar_words(config: PretrainConfig, folder: Path, store: Any, tokenizer: 
         log.info("word vectors for similar words")
         sentences = StoredSentences(store, tokenizer)
         try:
-            vectors = train_word_vectors(sentences, epochs=config.vector_epochs, min_count=5, seed=config.training.seed)
+            vectors = train_word_vectors(
+                sentences, epochs=config.vector_epochs, min_count=RAREST, seed=config.training.seed
+            )
             SimilarWords.of(vectors, tokenizer).save(path)
-        except ValueError as error:
-            raise ConfigError(f"masking.objective=macbert: {error}") from None
+        except ValueError:
+            raise ConfigError(f"masking.objective=macbert: no word occurs {RAREST} times, so that none has similar "
+                              "ones: give more text, or mask words, masking.objective=word") from None  # fmt: skip
     return SimilarWords.load(path)
 
 

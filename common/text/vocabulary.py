@@ -41,6 +41,8 @@ def character_tokenizer(
     kept = sorted((token for token, count in counts.items() if count >= min_frequency), key=lambda t: (-counts[t], t))
     if size is not None and kept:
         kept = _within(kept, counts, size - len(SPECIAL_TOKENS) - len(SPELLING))
+    if not counts:
+        raise ValueError("there is no text")
     if not kept:
         raise ValueError(
             f"none of {len(counts):,} characters occurs {min_frequency} times: lower min_frequency or give more text"
@@ -77,7 +79,7 @@ def _count(texts: Iterable[str], normalizer: normalizers.Normalizer) -> Counter[
 def _within(kept: list[str], counts: Counter[str], room: int) -> list[str]:
     """The most frequent characters, then as many pieces of runs as there is room for, the first found first."""
     if room < 1:
-        raise ValueError(f"size leaves no room for a character: expected at least {len(SPELLING) + 6}, say 8,000")
+        raise ValueError(f"no room for a character: expected at least {len(SPELLING) + 6} tokens, say 8,000")
     characters = [token for token in kept if not RUN.fullmatch(token)][:room]
     room -= len(characters)
     # Rare runs too: what is common to many of them is a piece.

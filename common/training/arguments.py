@@ -1,9 +1,11 @@
 """Training settings of a member, and what they mean in transformers' TrainingArguments."""
 
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.logs import log
 from common.training.tricks import (
     AdversarialConfig,
     AveragingConfig,
@@ -166,4 +168,11 @@ def precision(name: str) -> dict[str, bool]:
     native = torch.cuda.is_bf16_supported(including_emulation=False) if gpu else torch.cpu._is_avx512_bf16_supported()
     if name == "auto":
         name = "bf16" if native else "fp16" if gpu else "fp32"
+    if name == "fp16" and not gpu:
+        _say_once("training.precision=fp16: there is no GPU, and a CPU computes in fp32 or bf16: this run takes fp32")
     return {"bf16": name == "bf16", "fp16": name == "fp16" and gpu}
+
+
+@cache
+def _say_once(line: str) -> None:
+    log.info(line)

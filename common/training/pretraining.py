@@ -22,6 +22,7 @@ from common.training.arguments import precision, with_warmup
 from common.training.optimizers import Lamb
 from common.training.pretraining_rows import HELD_OUT, MaskedRows, Passes
 
+LARGE_STEP = 200_000  # tokens of a step that takes so long that nothing else about it matters
 MEASURED_ROWS = 1024  # of pairs, for how many tokens a row has on average
 
 
@@ -82,6 +83,13 @@ class PretrainingConfig:
         for key in ("epochs", "batch_tokens", "accumulation", "max_length", "learning_rate"):
             if getattr(self, key) <= 0:
                 raise ConfigError(f"training.{key} is {getattr(self, key)}: expected a number above 0")
+        least_0 = ("steps", "seed", "mixture", "weight_decay", "max_grad_norm", "most_held_out", "evaluate_steps",
+                   "save_minutes", "save_steps")  # fmt: skip
+        for key in least_0:
+            if getattr(self, key) < 0:
+                raise ConfigError(f"training.{key} is {getattr(self, key)}: expected 0 or more")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError(f"training.betas is {list(self.betas)}: expected two shares below 1, say [0.9, 0.98]")
         for key in ("held_out", "warmup", "dropout"):
             if not 0 <= getattr(self, key) < 1:
                 raise ConfigError(f"training.{key} is {getattr(self, key)}: expected a share, 0 or more and below 1")
@@ -151,7 +159,8 @@ class PretrainingTrainer(Trainer):
             # Steps are whole, and so are epochs of them: what is too few for one is made up for at the end.
             args.max_steps = max(1, round(config.epochs * self.passes.total / step))
         self.row_tokens = rows.mean_tokens(islice(self.passes, MEASURED_ROWS))
-        callbacks: list[TrainerCallback] = [Progress(step * self.row_tokens), SaveByTime(config.save_minutes)]
+        tokens = step * self.row_tokens
+        callbacks: list[TrainerCallback] = [Progress(tokens), SaveByTime(config.save_minutes, tokens < LARGE_STEP)]
         if args.process_index == 0:
             callbacks.append(TensorBoardCallback(SummaryWriter(folder / "tensorboard")))
         super().__init__(model=model, args=args, train_dataset=rows, eval_dataset=rows, data_collator=rows.collate,
@@ -266,10 +275,13 @@ class Progress(TrainerCallback):
 
 
 class SaveByTime(TrainerCallback):
-    """Asks for a checkpoint when the last one is `minutes` old; 0 never does. The first process looks at the clock."""
+    """Asks for a checkpoint when the last one is `minutes` old; 0 never does. The first process looks at the clock.
 
-    def __init__(self, minutes: float) -> None:
-        self.seconds, self.last = minutes * 60, 0.0
+    rarely: of several processes at every 16th step alone, as asking the others costs more than a look at the clock.
+    """
+
+    def __init__(self, minutes: float, rarely: bool = True) -> None:
+        self.seconds, self.last, self.rarely = minutes * 60, 0.0, rarely
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.last = time.monotonic()
@@ -279,7 +291,7 @@ class SaveByTime(TrainerCallback):
             return
         due = time.monotonic() - self.last >= self.seconds
         if args.world_size > 1:
-            if state.global_step % 16:  # asking the others costs more than a look at the clock
+            if self.rarely and state.global_step % 16:
                 return
             flag = torch.tensor([float(due)], device=args.device)
             torch.distributed.broadcast(flag, 0)

@@ -139,13 +139,14 @@ class Passes(Sampler):
             start, stop = self.epoch * wanted, (self.epoch + 1) * wanted
             while start < stop:
                 turn, place = divmod(start, len(part))
-                order = np.random.default_rng((self.seed, number, turn)).permutation(len(part))
+                order = _shuffled(len(part), self.seed, number, turn)
                 own = order[place : place + stop - start]
                 rows.append(part[own])
-                turns.append(np.full(len(own), turn))
+                turns.append(np.full(len(own), turn, dtype=np.int32))
                 start += len(own)
-        order = np.random.default_rng((self.seed, len(self.parts), self.epoch)).permutation(self.count)
-        turns, rows = np.concatenate(turns)[order], np.concatenate(rows)[order]
+        order = _shuffled(self.count, self.seed, len(self.parts), self.epoch)
+        rows = np.concatenate(rows)[order]
+        turns = np.concatenate(turns)[order]
         if self.lengths is not None:
             grouped = self._grouped(rows)
             turns, rows = turns[grouped], rows[grouped]
@@ -163,7 +164,7 @@ class Passes(Sampler):
 
 
 class Cut(NamedTuple):
-    """Numbers of the rows that are trained on and that are held out; one int64 array for each text."""
+    """Numbers of the rows that are trained on and that are held out; one array for each text."""
 
     train: list[np.ndarray]
     held_out: list[np.ndarray]
@@ -182,6 +183,7 @@ def cut_rows(rows: PackedRows | SegmentPairs, share: float, most: int) -> Cut:
         # Rows wholly inside a text can be held out; one that straddles two belongs to the first.
         firsts, stops = -(-bounds // rows.capacity), bounds // rows.capacity
     train, held_out, parts, left, due = [], [], len(bounds) - 1, most, 0.0
+    kind = _number_kind(len(rows))
     for part in range(parts):
         first = 0 if not part else int(firsts[part])
         end = len(rows) if part == parts - 1 else int(firsts[part + 1])
@@ -189,9 +191,20 @@ def cut_rows(rows: PackedRows | SegmentPairs, share: float, most: int) -> Cut:
         due = due % 1 + (end - first) * share
         own = max(0, min(int(due), max(most // parts, 1), inner - first - 1, left))
         left -= own
-        held_out.append(np.arange(inner - own, inner))
-        train.append(np.concatenate([np.arange(first, inner - own), np.arange(inner, end)]))
+        held_out.append(np.arange(inner - own, inner, dtype=kind))
+        train.append(np.concatenate([np.arange(first, inner - own, dtype=kind), np.arange(inner, end, dtype=kind)]))
     return Cut(train, held_out)
+
+
+def _number_kind(count: int) -> type:
+    """What numbers below this one are kept in: they are the one thing of a text that is held in memory."""
+    return np.int32 if count <= np.iinfo(np.int32).max else np.int64
+
+
+def _shuffled(count: int, *seed: int) -> np.ndarray:
+    numbers = np.arange(count, dtype=_number_kind(count))
+    np.random.default_rng(seed).shuffle(numbers)
+    return numbers
 
 
 def _padded(rows: Sequence[np.ndarray], width: int, padding: int) -> np.ndarray:

@@ -152,16 +152,24 @@ class EncoderText:
 
         Raises ConfigError when it cannot be loaded or made.
         """
-        from models.encoders import MARK_SCALE, encoder_from_config, load_encoder, widen_token_types
+        from models.encoders import (
+            MARK_SCALE,
+            check_architecture,
+            encoder_from_config,
+            load_encoder,
+            widen_token_types,
+        )
 
         try:
             if self.config.encoder:
                 encoder = load_encoder(self.config.encoder)
                 widen_token_types(encoder, self.token_types, 0.0 if self.config.frozen else MARK_SCALE)
                 return self._frozen(encoder) if self.config.frozen else encoder
+            check_architecture(self.config.architecture)
             encoder = encoder_from_config(self._architecture())
         except (OSError, ValueError, TypeError) as error:
-            raise ConfigError(f"encoder={self.config.encoder or self.config.architecture}: {error}") from None
+            where = f"encoder={self.config.encoder}" if self.config.encoder else "architecture"
+            raise ConfigError(f"{where}: {error}") from None
         if self.bigrams is not None:
             encoder.load_bigrams(_tensor(self.bigrams))
         if self.matrix is not None:

@@ -1,6 +1,8 @@
 """Errors name file, line and what to do; a write happens as a whole or not at all."""
 
+import bz2
 import errno
+import gzip
 import lzma
 import os
 import tempfile
@@ -47,6 +49,16 @@ def test_another_encoding_is_named_with_its_line_and_the_command_that_mends_it(t
     assert next(lines) == (1, "ascii")
     with pytest.raises(DataError, match=r"gb\.txt:2: not UTF-8 \(byte 3 of the line is 0xd6\).*iconv -f GB18030"):
         next(lines)
+
+
+@pytest.mark.parametrize(
+    ("pack", "kind"), [(gzip.compress, "gzip"), (bz2.compress, "bzip2"), (lzma.compress, "xz, under another name")]
+)
+def test_packed_files_are_named(tmp_path, pack, kind):
+    path = tmp_path / "rows.txt.gz"
+    path.write_bytes(pack("一二三四\n".encode() * 50))
+    with pytest.raises(DataError, match=rf"rows.txt.gz: is packed \({kind}\); expected .*; unpack it first"):
+        list(read_lines(path))
 
 
 def test_xz_files_are_unpacked_on_the_way(tmp_path):

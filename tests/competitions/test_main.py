@@ -140,7 +140,7 @@ def test_interrupted_by_a_person_it_says_that_it_can_go_on(
 
     monkeypatch.setattr("competitions.launch.launch", interrupt)
     assert main(["datagrand_extraction", "train"]) == 130
-    assert "the same command goes on from here" in capsys.readouterr().err
+    assert "the same command goes on from the last checkpoint" in capsys.readouterr().err
 
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoModelForMaskedLM, AutoTokenizer, BertConfig
 
 from common.config import ConfigError
@@ -58,7 +59,10 @@ def test_a_run_leaves_an_encoder_a_picture_curves_and_facts(finished: Path) -> N
     assert 0 <= found["accuracy"] <= 1 and found["loss"] > 0 and found["accuracy"] == found["accuracy_text"]
     assert found["parameters"] == sum(value.numel() for value in load_encoder(finished / "encoder").parameters())
     assert (finished / "loss.png").read_bytes().startswith(b"\x89PNG")
-    assert list((finished / "tensorboard").glob("events*")) and (finished / "masked_lm" / "config.json").exists()
+    assert (finished / "masked_lm" / "config.json").exists()
+    curves = EventAccumulator(str(finished / "tensorboard")).Reload()
+    assert {"train/loss", "train/learning_rate", "eval/loss", "eval/accuracy"} <= {*curves.Tags()["scalars"]}
+    assert curves.Scalars("eval/accuracy")[-1].value == pytest.approx(found["accuracy"])
     assert not (finished / "checkpoints").exists()
     history = json.loads((finished / "history.json").read_text(encoding="utf-8"))
     losses = [line["loss"] for line in history if "loss" in line]
@@ -83,6 +87,33 @@ def test_a_finished_run_is_kept(text: Path, finished: Path, tmp_path: Path) -> N
     assert (tmp_path / "run" / "encoder" / "model.safetensors").stat().st_mtime_ns == before
     with pytest.raises(ConfigError, match=r"begun with other settings.*training\.steps: 24 -> 25"):
         run(text, tmp_path / "run", *words, "training.steps=25")
+
+
+def test_a_step_may_be_made_up_in_another_way_but_stays_as_large(text: Path, finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    words = ("training.steps=24", "training.dropout=0.1")
+    run(text, tmp_path / "run", *words, "training.batch_tokens=128")
+    with pytest.raises(ConfigError, match=r"begun with other settings \(training\.rows_of_a_step: 8 -> 4\)"):
+        run(text, tmp_path / "run", *words)
+
+
+def test_of_many_texts_one_accuracy_is_said(text: Path, tmp_path: Path) -> None:
+    lines = text.read_text(encoding="utf-8").split("\n")
+    files = [tmp_path / "texts" / f"{number}.txt" for number in range(24)]
+    for number, file in enumerate(files):
+        write_lines(file, lines[5 * number : 5 * number + 5])
+    found = []
+    for most in (20, 30):
+        own = f"corpus={tmp_path / 'texts'}/*.txt"
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("common.stages.pretrain.MOST_NAMED", most)
+            run(text, tmp_path / str(most), own, "training.steps=1", "training.held_out=0.3")
+        found.append(facts(tmp_path / str(most)))
+    names = [{key for key in own if key.startswith("accuracy_")} for own in found]
+    assert names[0] == {"accuracy_all"} and len(names[1]) > 3
+    assert found[0]["accuracy"] == pytest.approx(found[1]["accuracy"]) and found[0]["loss"] == pytest.approx(
+        found[1]["loss"], rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("objective", [(), ("sentence_pairs=next",)], ids=["packed", "pairs"])
@@ -296,7 +327,20 @@ def test_the_matching_contest_pretrains_too(tmp_path: Path) -> None:
         (["encoder={ordinary}", "training.max_length=64"], "max_length=64: the encoder takes at most 40 tokens"),
         (["encoder=/nowhere/at/all"], "encoder=/nowhere/at/all has no tokenizer"),
         (["tokenizer=charcter"], "did you mean 'character'"),
-        (["architecture.model_type=brt"], "encoder="),
+        (["architecture.model_type=brt"], "architecture: "),
+        (["architecture.hidden_sise=32"], "bert has no setting 'hidden_sise': did you mean 'hidden_size'?"),
+        (["architecture.num_attention_heads=3"], "architecture: The hidden size (16) is not a multiple"),
+        (["architecture.intermediate_size=1024", "architecture.model_type=gpt2"], "gpt2 does not read text on both"),
+        (["architecture.intermediate_size=1024", "architecture.model_type=t5"], "t5 does not read text on both sides"),
+        (["tokenizer=/nowhere/at/all"], "tokenizer=/nowhere/at/all has no tokenizer"),
+        (["vocab_size=10"], "the vocabulary (vocab_size=10, min_frequency=1): no room"),
+        (["vector_epochs=0"], "vector_epochs is 0: expected at least 1"),
+        (["masking.objective=macbert", "corpus={few}"], "no word occurs 5 times"),
+        (["masking.objective=span", "masking.span_probability=2"], "masking: no span lengths for probability 2.0"),
+        (["training.seed=-1"], "training.seed is -1: expected 0 or more"),
+        (["training.steps=-5"], "training.steps is -5"),
+        (["training.betas=[0.9]"], "training.betas is [0.9]"),
+        (["training.betas=[0.9,1.5]"], "training.betas is [0.9, 1.5]"),
         (["architecture.model_type=deberta-v2", "training.within_documents=true"], "within_documents: deberta-v2"),
         (["min_frequency=100000"], "the vocabulary"),
         (["masking.objective=wrd", "corpus=/nowhere.txt"], "no masking objective"),
@@ -312,10 +356,13 @@ def test_the_matching_contest_pretrains_too(tmp_path: Path) -> None:
 def test_what_cannot_be_pretrained_is_one_clear_error(
     words: list[str], message: str, text: Path, ordinary: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    own = [word.format(ordinary=ordinary) for word in words]
+    write_lines(tmp_path / "few.txt", ["今天", "天气"] * 2)
+    own = [word.replace("{ordinary}", str(ordinary)).replace("{few}", str(tmp_path / "few.txt")) for word in words]
     assert main(["pretrain", f"corpus={text}", f"output_dir={tmp_path / 'run'}", *TINY, *own]) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: ") and said.count("\n") == 1 and message in said, said
+    late = ("too few for a step", "leaves no room", "macbert")
+    assert any(part in said for part in late) or not (tmp_path / "run/tokens").exists(), "before the text is tokenized"
 
 
 def test_text_that_is_not_there_is_one_clear_error(tmp_path: Path) -> None:

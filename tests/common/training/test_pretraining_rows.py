@@ -1,5 +1,6 @@
 """Which rows are drawn, which are held out, and how each is masked."""
 
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 
@@ -197,3 +198,14 @@ def test_many_short_files_hold_out_their_share_together(tmp_path: Path, corpus: 
     rows = PackedRows(store, corpus[1], LENGTH)
     held = sum(map(len, cut_rows(rows, 0.1, 1000).held_out))
     assert len(rows) * 0.1 - 2 <= held <= len(rows) * 0.1
+
+
+def test_of_a_row_some_bytes_are_held_in_memory() -> None:
+    count = 200_000
+    parts = [np.arange(count // 2, dtype=np.int32), np.arange(count // 2, count, dtype=np.int32)]
+    tracemalloc.start()
+    try:
+        next(iter(Passes(parts, 1, 0.5, 32)))
+        assert tracemalloc.get_traced_memory()[1] < 30 * count, "a row of 128 tokens is 400 bytes of text"
+    finally:
+        tracemalloc.stop()
