@@ -1,7 +1,7 @@
 """Pairs of segments for a second objective: in their order, swapped, or of two documents."""
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -9,6 +9,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from common.text.packing import word_ids_of
+from common.text.sentence_windows import Sentences
 from common.text.special_tokens import SpecialTokens, special_ids_of
 from common.text.token_store import TokenStore
 
@@ -20,9 +21,7 @@ SENTENCE_PAIRS = {
     "structure": (FOLLOWS, PRECEDES, ELSEWHERE),  # Wang et al. 2020, StructBERT, the sentence structural objective
 }
 NO_RELATION = -100  # the label that torch's cross-entropy leaves out
-END, CLOSING = "。！？；…!?;", "”’」』）)》】\"'"  # what a sentence ends with, and what may come after it
 TRIES = 8  # windows of other documents that are looked at for a segment as long as the one that it stands for
-BLOCK = 1 << 20  # tokens that windows are looked for in at a time
 
 
 class PairRows(NamedTuple):
@@ -63,11 +62,9 @@ class SegmentPairs:
     store: the corpus. tokenizer: puts its special tokens for a pair around the segments.
     max_length: tokens of the longest row, special tokens included. objective: of SENTENCE_PAIRS.
 
-    A sentence ends with a line or with one of END. A document that does not fit is cut into windows of as many
-    sentences as do, from its beginning or from its end, and a sentence that does not fit into parts. A window is cut
-    before one of its sentences, so that where a segment ends does not tell which it is. Where a tokenizer has no END,
-    as one of numbers, lines and then words stand in for sentences. Windows of one token are left out; one that is a
-    single sentence is cut at a word and has NO_RELATION.
+    A window is cut before one of its sentences, so that where a segment ends does not tell which it is; one that is a
+    single sentence is cut at a word and has NO_RELATION. Where a tokenizer knows no marks that end sentences, as one of
+    numbers, lines and then words stand in for them. Windows of one token are left out.
 
     A segment of another document is a half of another window of the same text file, in the place of the first or the
     second half; where order is told too, in either order. It is nearly as long as the half that it stands for, and
@@ -91,11 +88,12 @@ class SegmentPairs:
         if tokenizer.pad_token_id is None:
             raise ValueError("the tokenizer has no padding token: set tokenizer.pad_token")
         self.padding, self.special = int(tokenizer.pad_token_id), special_ids_of(tokenizer)
-        self.ends, self.closings = (_marks(tokenizer, marks) for marks in (END, CLOSING))
-        found = [np.zeros((3, 0), np.int64), *self._windows(capacity)]
-        starts, lengths, sentences = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        self.sentences = Sentences(store, tokenizer)
+        found = np.concatenate([np.zeros((3, 0), np.int64), *self.sentences.windows(capacity)], axis=1)
+        starts, lengths, counts = found[:, found[1] > 1]
         self.starts, self.lengths = starts, lengths.astype(np.int32)
-        self.whole = np.flatnonzero((sentences > 1) | ~self.ends.any()).astype(np.int32)  # those that can be cut
+        # Those that can be cut.
+        self.whole = np.flatnonzero((counts > 1) | (not self.sentences.marked)).astype(np.int32)
         if not len(self.whole):
             raise ValueError("no document has two sentences: pairs of segments need documents of several")
         # Of each text file's windows that can be cut: where they begin, and where those begin that are held out.
@@ -197,74 +195,11 @@ class SegmentPairs:
         start, stop = int(self.starts[window]), int(self.starts[window] + self.lengths[window])
         ids, words = self.store.read(start, stop)
         words[0] = True
-        sentences = self._sentence_starts(start, stop, ids)
+        sentences = self.sentences.starts(start, stop, ids)
         piece = Piece(ids, words, sentences[sentences > start] - start)
-        if not len(piece.sentences) and not self.ends.any():
+        if not len(piece.sentences) and not self.sentences.marked:
             piece = piece._replace(sentences=_word_starts(piece))
         return piece
-
-    def _sentence_starts(self, start: int, stop: int, ids: np.ndarray) -> np.ndarray:
-        """Where sentences begin, from `start` and before `stop`. ids: the tokens there."""
-        marks = self.ends[ids]
-        ended, inner = marks, marks | self.closings[ids]
-        for _ in range(2):  # at most two quotes or brackets close behind a sentence
-            ended = ended | (np.append(False, ended[:-1]) & self.closings[ids])
-        after = np.flatnonzero(ended[:-1] & ~inner[1:]) + 1 + start
-        return np.union1d(after, self.store.line_starts(start, stop))
-
-    def _windows(self, capacity: int) -> Iterator[np.ndarray]:
-        """Windows in order, some at a time: int64 (3, windows), first tokens, lengths and numbers of sentences."""
-        start, size = 0, len(self.store)
-        while start < size:
-            stop = min(start + BLOCK + 2 * capacity, size)
-            ids, _ = self.store.read(start, stop)
-            begins = self.store.document_starts(start + 1, stop + 1)
-            ends = np.append(begins, size) - 1 if stop == size else begins - 1  # the separators
-            sentences = self._sentence_starts(start, stop, ids)
-            places = np.union1d(np.append(sentences, start), np.append(begins, ends))
-            # A sentence that does not fit is cut into parts of nearly the same length.
-            gaps = np.diff(places, append=stop)
-            many = -(-gaps // capacity)
-            owner = np.repeat(np.arange(len(places)), many)
-            number = np.arange(len(owner)) - np.repeat(np.cumsum(many) - many, many)
-            whole, places = number == 0, places[owner] + gaps[owner] * number // many[owner]
-            if stop < size:
-                places, whole = np.append(places, stop), np.append(whole, True)
-            # From each place a window goes as far as it can, forwards or backwards.
-            goes = (np.searchsorted(places, places + capacity, side="right") - 1).tolist()
-            comes = np.searchsorted(places, places - capacity).tolist()
-            values, chosen, first = places.tolist(), [], 0
-            for last in np.searchsorted(places, ends).tolist():
-                # The sentence that does not fit any more is likely a long one and begins the next window. So that
-                # first halves are not the longer ones for that, every other document is cut from its end.
-                if values[first] % 2:
-                    chosen += _chain(first, last, goes)
-                else:
-                    chosen += [(place, before) for before, place in reversed(list(_chain(last, first, comes)))]
-                first = last + 1
-            if stop == size:
-                start = size
-            elif first:
-                start = values[first]  # a document that goes on in the next block is cut there
-            else:
-                for place, after in _chain(0, len(places) - 1, goes):
-                    start = values[place]
-                    if values[place] + capacity >= stop:
-                        break
-                    chosen.append((place, after))
-            begin, end = np.array(chosen, dtype=np.int64).reshape(-1, 2).T
-            counts = np.cumsum(whole)[end - 1] - np.cumsum(whole)[begin] + 1
-            found = np.stack([places[begin], places[end] - places[begin], counts])
-            yield found[:, found[1] > 1]
-
-
-def _chain(first: int, last: int, goes: list[int]) -> Iterator[tuple[int, int]]:
-    """Steps from `first` to `last`, upwards or downwards: from each place where `goes` says, but not beyond `last`."""
-    bound = min if last >= first else max
-    while first != last:
-        after = bound(goes[first], last)
-        yield first, after
-        first = after
 
 
 def _drawn(places: np.ndarray, draw: float) -> int:
@@ -275,13 +210,3 @@ def _word_starts(piece: Piece) -> np.ndarray:
     """Where words begin in a piece but at its start; any place where it is one word."""
     begins = np.flatnonzero(piece.words[1:]) + 1
     return begins if len(begins) else np.arange(1, len(piece.ids))
-
-
-def _marks(tokenizer: PreTrainedTokenizerFast, marks: str) -> np.ndarray:
-    """Which ids are made of some characters alone; bool (highest id + 1,)."""
-    vocabulary = tokenizer.get_vocab()
-    flags = np.zeros(max(*vocabulary.values(), *tokenizer.all_special_ids) + 1, dtype=bool)
-    for token, number in vocabulary.items():
-        text = token.removeprefix("##").strip("▁")
-        flags[number] = bool(text) and all(character in marks for character in text)
-    return flags

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.tree import DecisionTreeClassifier
 
 from common.files import write_lines
-from common.text import sentence_pairs
+from common.text import sentence_windows
 from common.text.anonymised import anonymised_tokenizer
 from common.text.sentence_pairs import ELSEWHERE, NO_RELATION, PRECEDES, SENTENCE_PAIRS, SegmentPairs
 from common.text.token_store import build_token_store
@@ -85,7 +85,7 @@ def test_half_of_the_rows_are_swapped_anew_at_every_pass(tmp_path):
 def test_windows_are_whole_sentences_and_all_of_the_text(tmp_path_factory, documents, max_length, seed, block):
     store, capacity = store_of(tmp_path_factory.mktemp("text"), documents), max_length - 3
     expected = windows_of(documents, capacity)
-    before, sentence_pairs.BLOCK = sentence_pairs.BLOCK, block
+    before, sentence_windows.BLOCK = sentence_windows.BLOCK, block
     try:
         if all(sentences < 2 for *_, sentences in expected):
             with pytest.raises(ValueError, match="no document has two sentences"):
@@ -93,7 +93,7 @@ def test_windows_are_whole_sentences_and_all_of_the_text(tmp_path_factory, docum
             return
         pairs = SegmentPairs(store, BARE, max_length)
     finally:
-        sentence_pairs.BLOCK = before
+        sentence_windows.BLOCK = before
     if block > len(store):  # a document that goes on in another block is cut there
         assert list(zip(pairs.starts.tolist(), pairs.lengths.tolist(), strict=True)) == [own[:2] for own in expected]
         assert pairs.whole.tolist() == [number for number, own in enumerate(expected) if own[2] > 1]
