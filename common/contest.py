@@ -175,6 +175,10 @@ class Contest(ABC):
         for name in config.use:
             if name not in config.members:
                 raise ConfigError(f"use names a member {name!r} that has no settings{nearest(name, config.members)}")
+        for name, values in config.members.items():
+            if "kind" not in (values or {}):
+                others = [other for other, own in config.members.items() if "kind" in (own or {})]
+                raise ConfigError(f"members.{name} has no kind, so there is no such member{nearest(name, others)}")
         self.settings = {name: self._settings(name) for name in config.use}
 
     def _settings(self, name: str) -> Any:

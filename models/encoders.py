@@ -11,13 +11,22 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, PretrainedConfig, PreTrainedModel
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 
 import models.nezha  # registers the model type "nezha"
 import models.recurrent  # noqa: F401  registers the model type "recurrent"
 from common.config import nearest
 
 KIT = Path(__file__).parents[1]
+# Of several hundred kinds of models those that encode Chinese text, for a hint.
+COMMON_KINDS = ("recurrent", "bert", "roberta", "albert", "electra", "ernie", "deberta-v2", "roformer", "nezha")
 
 # Weights of a checkpoint that a base model has no place for, and does not need: what stands on top of the encoder
 # (poolers, language model and discriminator heads, classifiers of a fine-tuned checkpoint), and constant position
@@ -174,6 +183,8 @@ def check_architecture(settings: dict, spare: dict | None = None) -> dict:
     kind = settings.get("model_type")
     if not kind:
         raise ValueError('an encoder made from settings needs a model_type, e.g. "bert" or "recurrent"')
+    if kind not in CONFIG_MAPPING:
+        raise ValueError(f"there is no model_type {kind!r}{nearest(kind, COMMON_KINDS)}")
     config = AutoConfig.for_model(kind)
     known, own = {*config.to_dict(), *config.attribute_map, "model_type"}, dict(settings)
     for key, value in settings.items():

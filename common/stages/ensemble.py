@@ -247,7 +247,8 @@ def _log(judged: list[Combined], chosen: Combined, metrics: dict[str, Any]) -> N
         bounds = f" [{gain['low']:+.4f}, {gain['high']:+.4f}]" if "low" in gain else ""
         line = f"  {kind} {item.name:{width}}  {item.result['score']:.4f}  {gain['gain']:+.4f}{bounds}"
         log.info(f"{line}  {item.seconds:.0f} s{'  <- chosen' if item is chosen else ''}")
-    log.info(f"gain over the best member {metrics['gain_over_best_member']:+.4f}; "
-             f"fitted on all folds at once {metrics['searched']['score']:.4f}, which is too good: these rows were "
-             "fitted on")  # fmt: skip
+    line = f"gain over the best member {metrics['gain_over_best_member']:+.4f}"
+    if (searched := metrics["searched"]["score"]) != chosen.result["score"]:
+        line += f"; fitted on all folds at once {searched:.4f}, which is too good: these rows were fitted on"
+    log.info(line)
     log.info(f"submission: {metrics['submission'] or 'none, for there are no test rows'}")

@@ -138,6 +138,9 @@ def pretrain(config: PretrainConfig, models: Models) -> Path:
         raise ConfigError(f"pretrain: {error}") from None
     trainer.add_callback(_keeping(lambda: first and _write_encoder(folder, model, tokenizer, config.half)))
     if first:
+        if config.sentence_pairs:
+            log.info(f"{len(rows.whole):,} of {len(rows):,} rows have two sentences or more, whose relation is told; "
+                     "the others are read without")  # fmt: skip
         parameters = sum(value.numel() for value in model.parameters())
         log.info(f"{len(store):,} tokens in {len(rows):,} rows, {sum(map(len, cut.held_out))} of them held out; "
                  f"{len(tokenizer):,} tokens in the vocabulary, {parameters:,} parameters")  # fmt: skip

@@ -136,7 +136,7 @@ def _columns(path: Path, table: dict[Any, Sequence[Any]], task: str) -> Look:
         raise DataError(f"{label} is always {', '.join(labels)!r}", path, expected="at least two labels",
                         action="name the training file")  # fmt: skip
     lengths = [sum(map(len, row)) for row in zip(*(table[chosen[column]] for column in wanted), strict=True)]
-    example = " | ".join([*(table[chosen[column]][0][:20] for column in wanted), str(table[label][0])])
+    example = " | ".join([*(_shortened(table[chosen[column]][0]) for column in wanted), str(table[label][0])])
     return Look(files, sorted(labels, key=lambda text: (len(text), text) if text.isdigit() else (99, text)),
                 rounded_length(lengths), example=example)  # fmt: skip
 
@@ -184,3 +184,7 @@ def _questions(path: Path) -> Look:
     return Look({"layout": "json", "header": True, "columns": {}}, [],
                 rounded_length((rows["passage"].str.len() + rows["question"].str.len()).tolist()), -(-need // 10) * 10,
                 len(lengths) < len(rows))  # fmt: skip
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 20 else f"{text[:20]}…"

@@ -143,47 +143,51 @@ class EncoderText:
         from models.encoders import longest_input
 
         try:
-            return longest_input(self.config.encoder or self.config.architecture)
+            return longest_input(self.config.encoder or self._own_architecture())
         except (OSError, ValueError) as error:
-            raise ConfigError(f"encoder={self.config.encoder}: {error}") from None
+            raise ConfigError(f"{self._where()}: {error}") from None
 
     def build_encoder(self) -> Any:
         """The pretrained encoder, or a new one with as many embeddings as the vocabulary has entries.
 
         Raises ConfigError when it cannot be loaded or made.
         """
-        from models.encoders import (
-            MARK_SCALE,
-            check_architecture,
-            encoder_from_config,
-            load_encoder,
-            widen_token_types,
-        )
+        from models.encoders import MARK_SCALE, encoder_from_config, load_encoder, widen_token_types
 
         try:
             if self.config.encoder:
                 encoder = load_encoder(self.config.encoder)
                 widen_token_types(encoder, self.token_types, 0.0 if self.config.frozen else MARK_SCALE)
                 return self._frozen(encoder) if self.config.frozen else encoder
-            check_architecture(self.config.architecture)
             encoder = encoder_from_config(self._architecture())
         except (OSError, ValueError, TypeError) as error:
-            where = f"encoder={self.config.encoder}" if self.config.encoder else "architecture"
-            raise ConfigError(f"{where}: {error}") from None
+            raise ConfigError(f"{self._where()}: {error}") from None
         if self.bigrams is not None:
             encoder.load_bigrams(_tensor(self.bigrams))
         if self.matrix is not None:
             self._start_embeddings(encoder)
         return encoder
 
+    def _where(self) -> str:
+        return f"encoder={self.config.encoder}" if self.config.encoder else "architecture"
+
     def _frozen(self, encoder: Any) -> Any:
         from models.feature_encoder import FeatureEncoder
 
         return FeatureEncoder.from_encoder(encoder, **asdict(self.config.frozen))
 
+    def _own_architecture(self) -> dict[str, Any]:
+        """The settings of a new encoder, without those that only the default's recurrent one has."""
+        from models.encoders import check_architecture
+        from models.recurrent import RecurrentConfig
+
+        recurrent = RecurrentConfig().to_dict()
+        given = self.config.architecture
+        return check_architecture(given, {key: value for key, value in given.items() if key in recurrent})
+
     def _architecture(self) -> dict[str, Any]:
         settings = {
-            **self.config.architecture,
+            **self._own_architecture(),
             "vocab_size": len(self.tokenizer),
             "pad_token_id": self.tokenizer.pad_token_id,
         }

@@ -73,6 +73,7 @@ def test_a_contest_is_a_folder_with_a_contest_file() -> None:
         (["train", "folds"], "cannot read the argument 'folds': expected key=value"),
         (["train", "--folds=3"], "folds"),
         (["train", "use=[bilstm]"], "use names a member 'bilstm' that has no settings: did you mean 'bilstm_crf'?"),
+        (["train", "members.bilstm_crff.head=crf"], "members.bilstm_crff has no kind, so there is no such member"),
         (["train", "members.bilstm_crf.training.epoch=3"],
          "unknown config key 'members.bilstm_crf.training.epoch': did you mean 'epochs'?"),
         (["train", "members.bilstm_crf.training.epochs=0"], "training.epochs is 0"),
