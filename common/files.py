@@ -13,6 +13,9 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
+# What files begin with that are no text, for a hint.
+_PACKED = {b"\x1f\x8b": "gzip", b"PK": "zip", b"BZ": "bzip2", b"(\xb5": "zstd", b"\xfd7": "xz, under another name"}
+
 
 class DataError(ValueError):
     """Input that a person has to mend. The message says what is wrong, where, what was expected and what to do.
@@ -64,9 +67,6 @@ def read_lines(path: Path | str) -> Iterator[tuple[int, str]]:
                     path, number, expected="UTF-8 text",
                     action=f"convert it first: iconv -f {encoding} -t UTF-8 {path.name} > utf8_{path.name}",
                 ) from None  # fmt: skip
-
-
-_PACKED = {b"\x1f\x8b": "gzip", b"PK": "zip", b"BZ": "bzip2", b"(\xb5": "zstd", b"\xfd7": "xz, under another name"}
 
 
 def _raw_lines(stream: IO[bytes], path: Path) -> Iterator[bytes]:
