@@ -60,7 +60,20 @@ def _fit(contest: Contest, run: Run, units: list[Unit], rows: Rows, settings: di
             train_unit(contest, run, unit, rows, settings[unit])
     else:
         log.info(f"{len(units)} units on {workers} workers")
-        _train_side_by_side(contest, run, units, workers)
+        _train_side_by_side(contest, run, slowest_first(contest, units), workers)
+
+
+def slowest_first(contest: Contest, units: list[Unit]) -> list[Unit]:
+    """Units with the members first that take longest, so that no worker waits for the last of those at the end.
+
+    That is guessed from the settings: what reads by an encoder, then what else is trained by torch, then the rest.
+    """
+
+    def rank_of(unit: Unit) -> int:
+        own = contest.settings[unit.member]
+        return 0 if getattr(own, "encoder", "") else 1 if hasattr(own, "training") else 2
+
+    return sorted(units, key=rank_of)
 
 
 def check_members(contest: Contest, names: Iterable[str] = ()) -> None:

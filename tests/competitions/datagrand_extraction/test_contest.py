@@ -8,6 +8,7 @@ from common.config import read_config, resolved, save_config, typed
 from common.files import DataError
 from common.run import Run
 from common.stages.pretrain import PretrainConfig
+from common.stages.train import slowest_first
 from competitions.launch import configured
 from competitions.pretraining import DEFAULT
 from tests.competitions.conftest import Datagrand
@@ -111,3 +112,11 @@ def test_the_shipped_configs_are_complete(config: list[str], members: list[str],
     save_config(tmp_path / "pretrain.yaml", own.config.pretrain)
     pretraining = typed(PretrainConfig, resolved(read_config([DEFAULT, tmp_path / "pretrain.yaml"], [])))
     assert bool(config) == (pretraining.masking.objective == "ngram")
+
+
+def test_side_by_side_the_slowest_members_come_first() -> None:
+    demo = [Path("competitions/datagrand_extraction/config/demo.yaml")]
+    contest = configured("datagrand_extraction", demo, ["encoder=some/encoder", "folds=2"])
+    order = [unit.name for unit in slowest_first(contest, Run(contest).units())]
+    assert order == [f"{name}/fold-{fold}/seed-1" for name in ("bert_crf", "bilstm_crf", "sparse_crf")
+                     for fold in range(2)]  # fmt: skip
