@@ -264,10 +264,14 @@ def _similar_words(config: PretrainConfig, folder: Path, store: Any, tokenizer: 
             vectors = train_word_vectors(
                 sentences, epochs=config.vector_epochs, min_count=RAREST, seed=config.training.seed
             )
-            SimilarWords.of(vectors, tokenizer).save(path)
         except ValueError:
             raise ConfigError(f"masking.objective=macbert: no word occurs {RAREST} times, so that none has similar "
                               "ones: give more text, or mask words, masking.objective=word") from None  # fmt: skip
+        try:
+            similar = SimilarWords.of(vectors, tokenizer)
+        except ValueError as error:
+            raise ConfigError(f"masking.objective=macbert: {error}") from None
+        similar.save(path)
     return SimilarWords.load(path)
 
 

@@ -39,6 +39,24 @@ class PairRows(NamedTuple):
     labels: np.ndarray
 
 
+class Others(NamedTuple):
+    """Windows that a window may take a segment from: some in a row, less those of its own document.
+
+    first: number of the first of them, among those that can be cut. own_first, own: of its own document the first and
+    how many. count: how many are left.
+    """
+
+    first: int
+    own_first: int
+    own: int
+    count: int
+
+    def number(self, draw: float) -> int:
+        """One of them. draw: which, from 0 up to 1."""
+        number = self.first + int(draw * self.count)
+        return number + self.own * (number >= self.own_first)
+
+
 class Piece(NamedTuple):
     """Some tokens of a document: ids, where words begin, and where sentences begin in it but at its start."""
 
@@ -137,8 +155,8 @@ class SegmentPairs:
         held_out = np.add.reduceat(np.append(apart, False), self.bounds[:-1]) * (np.diff(self.bounds) > 0)
         self.borders = self.bounds[1:] - held_out
 
-    def _other(self, window: int, draw: float) -> int | None:
-        """A window of another document of the same text file, held out like this one or not; None without one."""
+    def _others(self, window: int) -> Others:
+        """The windows of other documents of the same text file, held out like this one or not."""
         start = int(self.starts[window])
         part = bisect_right(self.store.part_starts, start) - 1
         first, border, stop = int(self.bounds[part]), int(self.borders[part]), int(self.bounds[part + 1])
@@ -150,11 +168,7 @@ class SegmentPairs:
             min(max(int(np.searchsorted(self.whole, np.searchsorted(self.starts, bound))), first), stop)
             for bound in own
         )
-        others = stop - first - (high - low)
-        if not others:
-            return None
-        number = first + int(draw * others)
-        return int(self.whole[number + (high - low) * (number >= low)])
+        return Others(first, low, high - low, stop - first - (high - low))
 
     def _pair(self, window: int, draws: np.ndarray) -> tuple[Piece, Piece, int]:
         """The two segments of a row and their relation's number. draws: (4 + TRIES,), each from 0 up to 1."""
@@ -164,12 +178,12 @@ class SegmentPairs:
             return *piece.cut(_drawn(_word_starts(piece), cut)), NO_RELATION
         a, b = piece.cut(_drawn(piece.sentences, cut))
         label = int(kind * len(self.relations))
-        if ELSEWHERE in self.relations and self._other(window, 0) is None:
+        if ELSEWHERE in self.relations and not (others := self._others(window)).count:
             label = int(kind * (len(self.relations) - 1))  # of another document is the last of the relations
         elif ELSEWHERE in self.relations:
             second = side < 0.5
             # Looked for whatever the relation is: that there is one says nothing of it.
-            other = self._like(window, b if second else a, a if second else b, second, tries)
+            other = self._like(others, b if second else a, a if second else b, second, tries)
             if other is None:
                 return a, b, NO_RELATION
             if self.relations[label] is ELSEWHERE:
@@ -180,11 +194,11 @@ class SegmentPairs:
             a, b = b, a
         return a, b, label
 
-    def _like(self, window: int, own: Piece, kept: Piece, second: bool, tries: list[float]) -> Piece | None:
+    def _like(self, others: Others, own: Piece, kept: Piece, second: bool, tries: list[float]) -> Piece | None:
         """A second (or first) half of another document's window, nearly as long as `own`; None where none is found."""
         near, most = max(2, len(own.ids) // 8), self.capacity - len(kept.ids)
         for draw in tries:
-            theirs = self._piece(self._other(window, draw))
+            theirs = self._piece(int(self.whole[others.number(draw)]))
             sizes = len(theirs.ids) - theirs.sentences if second else theirs.sentences
             fitting = theirs.sentences[(abs(sizes - len(own.ids)) <= near) & (sizes <= most)]
             if len(fitting):

@@ -105,7 +105,7 @@ class Passes(Sampler):
     multiple: an epoch has as many rows as the parts together, less what is too few for this many (a whole step); the
         next one begins with those.
     lengths: of every row, for rows that are padded to the longest of their batch: rows of similar length then come
-        together. batch: as many at a time, with lengths.
+        together. batch: how many of them: those of a step, with lengths.
 
     Within a text no row comes an n+1st time before each has come n times, over all epochs.
     Raises ValueError when there are too few rows for one step.
