@@ -5,9 +5,11 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from tqdm import tqdm
@@ -152,6 +154,15 @@ def _drop_stale(folder: Path, stamp: Path, settings: dict[str, Any]) -> None:
     write_json(stamp, settings)
 
 
+def time_left(spent: Mapping[str, list[float]], waiting: Mapping[str, int], workers: int) -> float:
+    """Seconds until several workers are done: a unit takes as long as others of its member, or else as any.
+
+    spent: seconds of the finished units of each member, one unit at least. waiting: how many of each are not finished.
+    """
+    every = [seconds for own in spent.values() for seconds in own]
+    return sum(count * mean(spent.get(name) or every) for name, count in waiting.items()) / workers
+
+
 def _train_side_by_side(contest: Contest, run: Run, units: list[Unit], workers: int) -> None:
     """One child process a unit, `workers` at a time, its lines passed on under the unit's name."""
     environment = {
@@ -172,18 +183,22 @@ def _train_side_by_side(contest: Contest, run: Run, units: list[Unit], workers: 
                 log.info(f"{unit.name}{line.rstrip()}")
         return unit, child.wait(), last
 
-    failed, started = [], time.time()
+    failed: list[Unit] = []
+    spent: dict[str, list[float]] = defaultdict(list)
+    waiting = Counter(unit.member for unit in units)
     with ThreadPoolExecutor(workers) as pool, tqdm(total=len(units), unit="unit", desc="train", disable=None) as bar:
         for number, done in enumerate(as_completed([pool.submit(fit, unit) for unit in units]), start=1):
             unit, code, last = done.result()
             facts = run.finished(unit)
+            waiting[unit.member] -= 1
             if not code and facts is None and paused(run, unit) is not None:
                 log.info(f"{unit.name}  pauses at held-out score {paused(run, unit):.4f}")
             elif code or facts is None:
                 failed.append(unit)
                 log.info("\n".join([f"{unit.name} stopped with exit status {code}; its last lines:", *last]))
             else:
-                left = (time.time() - started) * (len(units) - number) / number
+                spent[unit.member].append(facts["seconds"])
+                left = time_left(spent, waiting, workers)
                 log.info(f"{unit.name}  held-out score {facts['score']:.4f}  {facts['seconds']:.0f} s"
                          f"  ({number} of {len(units)} units, about {spoken(left)} left)")  # fmt: skip
             bar.update()

@@ -7,7 +7,7 @@ from common.config import ConfigError
 from common.files import read_json, write_json
 from common.run import Run, Unit
 from common.stages.rows import read_rows
-from common.stages.train import train, worker_count
+from common.stages.train import time_left, train, worker_count
 from tests.common.toy import OneFeatureMember, toy_rows, write_toy
 
 
@@ -152,3 +152,10 @@ def test_workers_are_as_asked(monkeypatch):
     assert worker_count(3) == 3
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert worker_count(0) == 1
+
+
+def test_what_is_left_is_told_from_units_of_the_same_member() -> None:
+    spent = {"slow": [100.0, 140.0], "quick": [10.0]}
+    assert time_left(spent, {"slow": 1, "quick": 4, "unknown": 2, "done": 0}, 2) == pytest.approx(
+        (120 + 4 * 10 + 2 * 250 / 3) / 2
+    )
