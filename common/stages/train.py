@@ -172,7 +172,8 @@ def _train_side_by_side(contest: Contest, run: Run, units: list[Unit], workers: 
         CHILD: "1",
     }
 
-    def fit(unit: Unit) -> tuple[Unit, int, list[str]]:
+    def fit(unit: Unit) -> tuple[Unit, int, list[str], float]:
+        began = time.time()
         command = [sys.executable, "-m", "competitions", contest.name, "train",
                    "--config", str(run.folder / "config.yaml"), f"only={unit.name}", "workers=1"]  # fmt: skip
         child = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -181,14 +182,14 @@ def _train_side_by_side(contest: Contest, run: Run, units: list[Unit], workers: 
             last = [*last[-20:], line.rstrip()]
             if line.startswith("  "):  # a progress line of the unit, such as an epoch's score
                 log.info(f"{unit.name}{line.rstrip()}")
-        return unit, child.wait(), last
+        return unit, child.wait(), last, time.time() - began  # the start of the process too
 
     failed: list[Unit] = []
     spent: dict[str, list[float]] = defaultdict(list)
     waiting = Counter(unit.member for unit in units)
     with ThreadPoolExecutor(workers) as pool, tqdm(total=len(units), unit="unit", desc="train", disable=None) as bar:
         for number, done in enumerate(as_completed([pool.submit(fit, unit) for unit in units]), start=1):
-            unit, code, last = done.result()
+            unit, code, last, seconds = done.result()
             facts = run.finished(unit)
             waiting[unit.member] -= 1
             if not code and facts is None and paused(run, unit) is not None:
@@ -197,7 +198,7 @@ def _train_side_by_side(contest: Contest, run: Run, units: list[Unit], workers: 
                 failed.append(unit)
                 log.info("\n".join([f"{unit.name} stopped with exit status {code}; its last lines:", *last]))
             else:
-                spent[unit.member].append(facts["seconds"])
+                spent[unit.member].append(seconds)
                 left = time_left(spent, waiting, workers)
                 log.info(f"{unit.name}  held-out score {facts['score']:.4f}  {facts['seconds']:.0f} s"
                          f"  ({number} of {len(units)} units, about {spoken(left)} left)")  # fmt: skip
